@@ -1,0 +1,215 @@
+"""What was sold, to whom, and what Stripe said about it. Money is in minor units (cents)."""
+
+import uuid
+from typing import Final
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import User
+
+MIN_CREDITS: Final = 10
+MAX_CREDITS: Final = 100_000
+
+
+class PriceTier(models.Model):
+    """From this many credits on, each credit of an order costs this much.
+
+    A tier ends where the next one begins, the last one at `MAX_CREDITS`, so that tiers can't
+    overlap. That the first one starts at `MIN_CREDITS` and that prices never rise is enforced by
+    a deferred trigger (`billing/sql/`).
+    """
+
+    min_credits = models.PositiveIntegerField(
+        _("from this many credits"),
+        unique=True,
+        validators=[MinValueValidator(MIN_CREDITS), MaxValueValidator(MAX_CREDITS)],
+    )
+    unit_price_e4 = models.PositiveIntegerField(
+        _("price of a credit"),
+        validators=[MinValueValidator(1)],
+        help_text=_("In ten-thousandths of a dollar: 95 is $0.0095."),
+    )
+
+    class Meta:
+        ordering = ["min_credits"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(min_credits__gte=MIN_CREDITS, min_credits__lte=MAX_CREDITS),
+                name="billing_pricetier_range",
+            ),
+            models.CheckConstraint(
+                condition=Q(unit_price_e4__gt=0), name="billing_pricetier_price"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"from {self.min_credits}: {self.unit_price_e4}"
+
+    def clean(self) -> None:
+        from billing.pricing import PricingError, tiers_of
+
+        if self.min_credits is None or self.unit_price_e4 is None:
+            return  # the fields' own validation has said so
+        others = PriceTier.objects.exclude(pk=self.pk)
+        rows = [(tier.min_credits, tier.unit_price_e4) for tier in others]
+        try:
+            tiers_of(sorted([*rows, (self.min_credits, self.unit_price_e4)]))
+        except PricingError as error:
+            raise ValidationError(str(error)) from error
+
+
+class Customer(User):
+    """A user as staff of the shop look at one: balance, purchases, events. The same row."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("customer")
+
+
+class StripeCustomer(models.Model):
+    """A user's customer at Stripe.
+
+    The row is written before Stripe is asked, and what it sends never changes under one
+    idempotency key: `<id>:<attempt>`. So a lost answer can't make a second customer.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="stripe_customer"
+    )
+    email = models.EmailField(_("email address at the time"))
+    stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True, null=True)  # noqa: DJ001 (unique)
+    attempt = models.PositiveIntegerField(default=1)
+
+    def __str__(self) -> str:
+        return self.stripe_id or _("not made yet")
+
+
+class Mode(models.TextChoices):
+    PAYMENT = "payment", _("One time")
+    SUBSCRIPTION = "subscription", _("Every month")
+
+
+class Purchase(models.Model):
+    """One order: so many credits at this price. Written before Stripe is called."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", _("Waiting for payment")
+        PAID = "paid", _("Paid")
+        EXPIRED = "expired", _("Expired")
+        FAILED = "failed", _("Payment failed")
+        REVIEW = "review", _("Being checked")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="purchases")
+    mode = models.CharField(_("mode"), max_length=12, choices=Mode.choices)
+    credits = models.PositiveIntegerField(_("credits"))
+    unit_price_e4 = models.PositiveIntegerField(_("price of a credit, in ten-thousandths"))
+    total = models.PositiveIntegerField(_("total, in cents"))
+    currency = models.CharField(_("currency"), max_length=3)
+    status = models.CharField(
+        _("status"), max_length=8, choices=Status.choices, default=Status.PENDING
+    )
+    request_id = models.UUIDField(null=True, blank=True)
+    attempt = models.PositiveIntegerField(default=1)
+    stripe_session_id = models.CharField(max_length=255, unique=True, null=True, blank=True)  # noqa: DJ001 (unique)
+    stripe_session_url = models.TextField(blank=True)
+    stripe_payment_id = models.CharField(  # noqa: DJ001 (unique)
+        _("payment intent or subscription"), max_length=255, unique=True, null=True, blank=True
+    )
+    created_at = models.DateTimeField(_("time"), db_default=Now())
+    paid_at = models.DateTimeField(_("paid at"), null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "request_id"], name="billing_purchase_request"
+            ),
+            models.CheckConstraint(
+                condition=Q(credits__gte=MIN_CREDITS, credits__lte=MAX_CREDITS),
+                name="billing_purchase_credits",
+            ),
+            models.CheckConstraint(condition=Q(total__gt=0), name="billing_purchase_total"),
+        ]
+        indexes = [models.Index(fields=["user", "-created_at"], name="billing_purchase_user")]
+
+    def __str__(self) -> str:
+        return f"{self.credits} credits, {self.get_status_display()}"
+
+    @property
+    def is_paid(self) -> bool:
+        return self.status == self.Status.PAID
+
+
+class Subscription(models.Model):
+    """A monthly plan as Stripe last described it."""
+
+    LIVE: Final = ("active", "trialing", "past_due", "unpaid", "paused", "incomplete")
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="subscriptions"
+    )
+    stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True)
+    status = models.CharField(_("status"), max_length=30)
+    credits = models.PositiveIntegerField(_("credits a month"))
+    total = models.PositiveIntegerField(_("price a month, in cents"))
+    currency = models.CharField(_("currency"), max_length=3)
+    current_period_end = models.DateTimeField(_("paid until"), null=True)
+    cancel_at_period_end = models.BooleanField(_("ends then"), default=False)
+    created_at = models.DateTimeField(_("since"), db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.credits} credits a month, {self.status}"
+
+    @property
+    def is_live(self) -> bool:
+        return self.status in self.LIVE
+
+    @property
+    def status_label(self) -> str:
+        if self.status == "active" and self.cancel_at_period_end:
+            return str(_("Ending"))
+        labels = {
+            "active": _("Active"),
+            "trialing": _("Active"),
+            "past_due": _("Payment failed"),
+            "unpaid": _("Payment failed"),
+            "paused": _("Paused"),
+            "incomplete": _("Waiting for payment"),
+            "incomplete_expired": _("Not started"),
+            "canceled": _("Ended"),
+        }
+        return str(labels.get(self.status, self.status))
+
+
+class Event(models.Model):
+    """An event from Stripe, kept as it came. Its unique id makes it count once."""
+
+    class Status(models.TextChoices):
+        RECEIVED = "received", _("Received")
+        DONE = "done", _("Done")
+        IGNORED = "ignored", _("Not ours")
+        FAILED = "failed", _("Failed")
+        QUARANTINED = "quarantined", _("Quarantined")
+
+    stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True)
+    type = models.CharField(_("type"), max_length=100, db_index=True)
+    status = models.CharField(
+        _("status"), max_length=11, choices=Status.choices, default=Status.RECEIVED, db_index=True
+    )
+    error = models.TextField(_("error"), blank=True)
+    object_id = models.CharField(_("about"), max_length=255, blank=True, db_index=True)
+    customer_id = models.CharField(_("Stripe customer"), max_length=255, blank=True, db_index=True)
+    payload = models.JSONField(_("payload"))
+    livemode = models.BooleanField(default=False)
+    created_at = models.DateTimeField(_("received"), db_default=Now())
+    done_at = models.DateTimeField(_("done"), null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.stripe_id}"

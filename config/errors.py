@@ -1,0 +1,60 @@
+"""What people and programs see when a request fails outside a view."""
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.urls import resolve
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403; but what an endpoint refuses before it looks at CSRF is answered first."""
+    if not _is_api(request):
+        return render(request, "403_csrf.html", status=403)
+    try:
+        view = resolve(request.path_info).func
+    except Http404:
+        return not_found(request)
+    response: HttpResponse | None = view.gate(request) if hasattr(view, "gate") else None
+    return response or _json(
+        403,
+        "csrf_failed",
+        "The CSRF token is missing or wrong. Send the csrftoken cookie's value as X-CSRFToken.",
+    )
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if _is_api(request):
+        return _json(400, "bad_request", "The request could not be understood.")
+    return render(request, "400.html", status=400)
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if _is_api(request):
+        return _json(403, "forbidden", "You may not do this.")
+    return render(request, "403.html", status=403)
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if _is_api(request):
+        return _json(404, "not_found", "There is nothing at this address.")
+    return render(request, "404.html", status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    if _is_api(request):
+        return _json(500, "server_error", "Something went wrong on our side. Try again.")
+    # No context: whatever broke may break the context processors as well.
+    return HttpResponse(_plain("500.html"), status=500)
+
+
+def _plain(template: str) -> str:
+    from django.template.loader import render_to_string
+
+    return render_to_string(template)
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path_info.startswith("/api/")
+
+
+def _json(status: int, code: str, error: str) -> JsonResponse:
+    return JsonResponse({"error": error, "code": code}, status=status)

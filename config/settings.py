@@ -1,0 +1,257 @@
+"""One settings file; every value that differs between installs comes from the environment.
+
+All variables are listed in `.env.example`. With `DEBUG` off, a missing or unsafe one stops the
+start with one line that names it.
+"""
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+from csp.constants import NONE, SELF
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "::1"}
+STRIPE_API = "https://api.stripe.com"
+
+env = environ.Env()
+
+
+def stop(problem: str) -> None:
+    """End the start with one line a person can act on, not a traceback."""
+    sys.exit(f"Settings: {problem}")
+
+
+def required(name: str, why: str) -> str:
+    value: str = env.str(name, default="").strip()
+    if not value:
+        stop(f"{name} is not set: {why}")
+    return value
+
+
+def whole_number(name: str, default: int, *, at_least: int) -> int:
+    try:
+        value: int = env.int(name, default=default)
+    except ValueError:
+        value = at_least - 1
+    if value < at_least:
+        stop(f"{name} must be a whole number of at least {at_least}")
+    return value
+
+
+# --- What this install is ---------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", default=False)
+SITE_NAME = env.str("SITE_NAME", default="") or "Dynamic Credits"
+SECRET_KEY = required("SECRET_KEY", "a long random string that signs sessions")
+if not DEBUG and len(SECRET_KEY) < 32:
+    stop("SECRET_KEY is shorter than 32 characters")
+
+BASE_URL = required("BASE_URL", "the address people open, such as https://credits.example").rstrip(
+    "/"
+)
+_base = urlsplit(BASE_URL)
+if _base.scheme not in {"http", "https"} or not _base.hostname or _base.path:
+    stop("BASE_URL must be an http(s) origin without a path, such as https://credits.example")
+if _base.scheme == "http" and _base.hostname not in LOOPBACK_HOSTS:
+    stop("BASE_URL must start with https:// unless its host is this machine")
+HTTPS = _base.scheme == "https"
+
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[_base.hostname])
+if "*" in ALLOWED_HOSTS and not DEBUG:
+    stop("ALLOWED_HOSTS must name its hosts; * lets anyone forge links in mails")
+CSRF_TRUSTED_ORIGINS = [BASE_URL]
+TRUSTED_PROXIES = whole_number("TRUSTED_PROXIES", 0, at_least=0)
+
+# --- Applications -----------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "billing",
+    "credits",
+    "accounts",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "allauth",
+    "allauth.account",
+    "csp",
+]
+
+MIDDLEWARE = [
+    "config.middleware.HealthMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+# A wrong address is a 404, not a redirect: our own routes have no trailing slash.
+APPEND_SLASH = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                # "billing.pages.page_context",
+            ],
+        },
+    }
+]
+
+# --- Data -------------------------------------------------------------------------------------
+
+required("DATABASE_URL", "a PostgreSQL 15 or later, such as postgres://user:password@host/name")
+DATABASES = {"default": env.db("DATABASE_URL")}
+if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+    stop("DATABASE_URL must be a postgres:// address: the ledger's rules live in PostgreSQL")
+DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+# Shared by all workers: rate limits count in it.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "cache",
+    }
+}
+
+# --- Who may do what --------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+# Emails are unique without regard to case, by a constraint that this check does not know.
+SILENCED_SYSTEM_CHECKS = ["auth.W004"]
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = env.str(
+    "EMAIL_VERIFICATION", default="optional" if DEBUG else "mandatory"
+)
+if ACCOUNT_EMAIL_VERIFICATION not in {"optional", "mandatory"}:
+    stop("EMAIL_VERIFICATION must be optional or mandatory")
+ACCOUNT_LOGOUT_REDIRECT_URL = "home"
+ACCOUNT_RATE_LIMITS = {
+    "signup": env.str("SIGNUP_RATE_LIMIT", default="20/m/ip"),
+    "login": env.str("LOGIN_RATE_LIMIT", default="30/m/ip"),
+}
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "dashboard"
+
+# --- Browser safety ---------------------------------------------------------------------------
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SECURE_REFERRER_POLICY = "same-origin"
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = HTTPS
+CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
+
+# Chromium applies form-action to the redirect that follows a form's POST, so the pages that
+# buying leads to have to be on the list.
+STRIPE_REDIRECT_ORIGINS = env.list(
+    "STRIPE_REDIRECT_ORIGINS",
+    default=["https://checkout.stripe.com", "https://billing.stripe.com"],
+)
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "base-uri": [NONE],
+        "object-src": [NONE],
+        "frame-ancestors": [NONE],
+        "form-action": [SELF, *STRIPE_REDIRECT_ORIGINS],
+        "img-src": [SELF, "data:"],
+    }
+}
+
+# --- Money ------------------------------------------------------------------------------------
+
+MINIMUM_CHARGE_CENTS = whole_number("MINIMUM_CHARGE_CENTS", 50, at_least=50)
+STRIPE_SECRET_KEY = required("STRIPE_SECRET_KEY", "the secret or restricted key of your account")
+STRIPE_LIVEMODE = STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_"))
+STRIPE_WEBHOOK_SECRETS = [
+    secret.strip() for secret in env.list("STRIPE_WEBHOOK_SECRET", default=[]) if secret.strip()
+]
+if not STRIPE_WEBHOOK_SECRETS:
+    stop("STRIPE_WEBHOOK_SECRET is not set: without it anyone could report a payment")
+STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="").rstrip("/") or STRIPE_API
+if STRIPE_API_BASE != STRIPE_API and not STRIPE_SECRET_KEY.startswith("sk_test_"):
+    stop("STRIPE_API_BASE must be Stripe's own unless STRIPE_SECRET_KEY is a test key")
+BILLING_PORTAL_RETURN_URL = (
+    env.str("BILLING_PORTAL_RETURN_URL", default="") or f"{BASE_URL}/dashboard"
+)
+_return = urlsplit(BILLING_PORTAL_RETURN_URL)
+if _return.scheme not in {"http", "https"} or not _return.hostname:
+    stop("BILLING_PORTAL_RETURN_URL must be a whole http(s) address")
+
+# --- Mail -------------------------------------------------------------------------------------
+
+if not DEBUG:
+    required("EMAIL_URL", "where mail goes out, such as smtp+tls://user:password@host:587")
+    required("DEFAULT_FROM_EMAIL", "the sender of the mails")
+EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
+vars().update(EMAIL_CONFIG)
+EMAIL_TIMEOUT = 10  # seconds
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="credits@localhost")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
+# --- Language, time, files, logs --------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "config.storage.ManifestStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = DEBUG
+WHITENOISE_AUTOREFRESH = DEBUG
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
+        "billing": {"level": "INFO"},
+    },
+}
