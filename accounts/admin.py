@@ -26,6 +26,4 @@ class UserAdmin(StockUserAdmin):
         ),
         (_("Dates"), {"fields": ("last_login", "date_joined")}),
     )
-    add_fieldsets = (
-        (None, {"fields": ("email", "usable_password", "password1", "password2")}),
-    )
+    add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)

@@ -61,10 +61,10 @@ def endpoint(*methods: str, public: bool = False, page: bool = False) -> Callabl
                 return response
             if public or request.user.is_authenticated:
                 return None
-            if page and request.method == "GET" and request.accepts("text/html"):
-                if "text/html" in request.headers.get("Accept", ""):
-                    query = urlencode({"next": request.get_full_path()})
-                    return HttpResponseRedirect(f"{resolve_url(settings.LOGIN_URL)}?{query}")
+            is_navigation = "text/html" in request.headers.get("Accept", "")
+            if page and request.method == "GET" and is_navigation:
+                query = urlencode({"next": request.get_full_path()})
+                return HttpResponseRedirect(f"{resolve_url(settings.LOGIN_URL)}?{query}")
             return Refusal(401, "unauthorized", "Unauthorized").response()
 
         @functools.wraps(view)

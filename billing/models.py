@@ -1,7 +1,8 @@
 """What was sold, to whom, and what Stripe said about it. Money is in minor units (cents)."""
 
+import json
 import uuid
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -118,9 +119,9 @@ class Purchase(models.Model):
     )
     request_id = models.UUIDField(null=True, blank=True)
     attempt = models.PositiveIntegerField(default=1)
-    stripe_session_id = models.CharField(max_length=255, unique=True, null=True, blank=True)  # noqa: DJ001 (unique)
+    stripe_session_id = models.CharField(max_length=255, unique=True, null=True, blank=True)
     stripe_session_url = models.TextField(blank=True)
-    stripe_payment_id = models.CharField(  # noqa: DJ001 (unique)
+    stripe_payment_id = models.CharField(
         _("payment intent or subscription"), max_length=255, unique=True, null=True, blank=True
     )
     created_at = models.DateTimeField(_("time"), db_default=Now())
@@ -128,9 +129,7 @@ class Purchase(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["user", "request_id"], name="billing_purchase_request"
-            ),
+            models.UniqueConstraint(fields=["user", "request_id"], name="billing_purchase_request"),
             models.CheckConstraint(
                 condition=Q(credits__gte=MIN_CREDITS, credits__lte=MAX_CREDITS),
                 name="billing_purchase_credits",
@@ -150,11 +149,9 @@ class Purchase(models.Model):
 class Subscription(models.Model):
     """A monthly plan as Stripe last described it."""
 
-    LIVE: Final = ("active", "trialing", "past_due", "unpaid", "paused", "incomplete")
+    LIVE: Final = ("active", "trialing", "past_due", "unpaid", "paused")
 
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.PROTECT, related_name="subscriptions"
-    )
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="subscriptions")
     stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True)
     status = models.CharField(_("status"), max_length=30)
     credits = models.PositiveIntegerField(_("credits a month"))
@@ -162,6 +159,7 @@ class Subscription(models.Model):
     currency = models.CharField(_("currency"), max_length=3)
     current_period_end = models.DateTimeField(_("paid until"), null=True)
     cancel_at_period_end = models.BooleanField(_("ends then"), default=False)
+    fetched_at = models.DateTimeField(_("as of"))
     created_at = models.DateTimeField(_("since"), db_default=Now())
 
     def __str__(self) -> str:
@@ -206,10 +204,16 @@ class Event(models.Model):
     error = models.TextField(_("error"), blank=True)
     object_id = models.CharField(_("about"), max_length=255, blank=True, db_index=True)
     customer_id = models.CharField(_("Stripe customer"), max_length=255, blank=True, db_index=True)
-    payload = models.JSONField(_("payload"))
+    payload = models.TextField(_("payload"))
     livemode = models.BooleanField(default=False)
     created_at = models.DateTimeField(_("received"), db_default=Now())
     done_at = models.DateTimeField(_("done"), null=True, blank=True)
 
     def __str__(self) -> str:
         return f"{self.type} {self.stripe_id}"
+
+    @property
+    def object(self) -> dict[str, Any]:
+        """What the event is about, as Stripe sent it."""
+        found: dict[str, Any] = json.loads(self.payload)["data"]["object"]
+        return found

@@ -1,5 +1,6 @@
 """What people and programs see when a request fails outside a view."""
 
+from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import resolve
@@ -23,6 +24,8 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     if _is_api(request):
+        if isinstance(exception, RequestDataTooBig):
+            return _json(413, "payload_too_large", "The body is too large.")
         return _json(400, "bad_request", "The request could not be understood.")
     return render(request, "400.html", status=400)
 

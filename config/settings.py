@@ -114,7 +114,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                # "billing.pages.page_context",
+                "billing.pages.page_context",
             ],
         },
     }
@@ -206,6 +206,7 @@ if not STRIPE_WEBHOOK_SECRETS:
 STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="").rstrip("/") or STRIPE_API
 if STRIPE_API_BASE != STRIPE_API and not STRIPE_SECRET_KEY.startswith("sk_test_"):
     stop("STRIPE_API_BASE must be Stripe's own unless STRIPE_SECRET_KEY is a test key")
+PAYMENTS_ARE_SANDBOX = STRIPE_API_BASE != STRIPE_API
 BILLING_PORTAL_RETURN_URL = (
     env.str("BILLING_PORTAL_RETURN_URL", default="") or f"{BASE_URL}/dashboard"
 )

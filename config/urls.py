@@ -1,3 +1,28 @@
-from django.urls import path
+"""Every address of the site. Our own have no trailing slash; with one, they are a 404."""
 
-urlpatterns = []
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from billing import pages, views
+
+urlpatterns = [
+    path("", pages.home, name="home"),
+    path("credits", pages.buy, name="buy"),
+    path("credits/success", pages.success, name="success"),
+    path("dashboard", pages.dashboard, name="dashboard"),
+    path("dashboard/history.csv", pages.history_csv, name="history_csv"),
+    path("api/billing/dynamic-checkout", views.dynamic_checkout, name="checkout_api"),
+    path("api/billing/quote", views.quote, name="quote_api"),
+    path("api/billing/purchases/<uuid:purchase_id>", views.purchase, name="purchase_api"),
+    path("api/billing/portal-link", views.portal_link, name="portal_link"),
+    path("api/billing/webhook", views.webhook, name="webhook"),
+    path("accounts/", include("allauth.account.urls")),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "config.errors.bad_request"
+handler403 = "config.errors.forbidden"
+handler404 = "config.errors.not_found"
+handler500 = "config.errors.server_error"

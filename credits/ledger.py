@@ -129,9 +129,7 @@ def adjust(
     takes more than there is.
     """
     _positive(abs(amount) if type(amount) is int else amount)
-    return _post(
-        wallet, Kind.ADJUSTMENT, amount, key, note, actor, category=Category.PROMOTIONAL
-    )
+    return _post(wallet, Kind.ADJUSTMENT, amount, key, note, actor, category=Category.PROMOTIONAL)
 
 
 def _positive(amount: int) -> int:
@@ -213,7 +211,8 @@ _INVARIANTS: Final[dict[str, str]] = {
         FROM credits_wallet w LEFT JOIN credits_lot l ON l.wallet_id = w.id
         GROUP BY w.id HAVING w.balance <> coalesce(sum(l.remaining), 0) + w.held""",
     "each entry's balance follows from the one before": """
-        SELECT wallet_id, format('entry %s: balance %s after %s and %s', id, balance, before, amount)
+        SELECT wallet_id,
+               format('entry %s: balance %s after %s and %s', id, balance, before, amount)
         FROM (SELECT wallet_id, id, amount, balance,
                      coalesce(lag(balance) OVER (PARTITION BY wallet_id ORDER BY id), 0) AS before
               FROM credits_entry) AS chain

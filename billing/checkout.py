@@ -1,0 +1,151 @@
+"""Selling: an order, and Stripe's page to pay it on."""
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import stripe
+from django.conf import settings
+
+from accounts.models import User
+from billing import stripe_api
+from billing.customers import with_customer
+from billing.models import Mode, Purchase, Subscription
+from billing.pricing import CURRENCY, Quote, quote
+from billing.stripe_api import Clock
+from billing.stripe_objects import METADATA_TYPE
+
+if TYPE_CHECKING:
+    from stripe.params.checkout import SessionCreateParams
+
+
+class RequestIdReused(Exception):
+    """The request id belongs to an order with other contents."""
+
+
+class PriceChanged(Exception):
+    """The price isn't the one that the buyer saw."""
+
+    def __init__(self, quote: Quote) -> None:
+        super().__init__(f"The price is {quote.total}.")
+        self.quote = quote
+
+
+class AlreadySubscribed(Exception):
+    """The user has a live subscription."""
+
+
+def start_checkout(
+    user: User,
+    credits: int,
+    mode: str,
+    *,
+    request_id: uuid.UUID | None = None,
+    expected_total: int | None = None,
+) -> str:
+    """Open a payment page for this many credits and answer its address.
+
+    The order is on record before Stripe is called. The same `request_id` answers the same page;
+    `expected_total` is what the buyer saw, in cents. Raises `RequestIdReused`, `PriceChanged`,
+    `AlreadySubscribed`, `StripeUnavailable`, `StripeRefused`; nothing is charged then.
+    """
+    purchase = _place_order(user, credits, mode, request_id, expected_total)
+    if not purchase.stripe_session_url:
+        _open_session(purchase)
+    return purchase.stripe_session_url
+
+
+def _place_order(
+    user: User, credits: int, mode: str, request_id: uuid.UUID | None, expected_total: int | None
+) -> Purchase:
+    if request_id is not None:
+        earlier = Purchase.objects.filter(user=user, request_id=request_id).first()
+        if earlier is not None:
+            return _same_order(earlier, credits, mode)
+    price = quote(credits)
+    if expected_total is not None and expected_total != price.total:
+        raise PriceChanged(price)
+    if mode == Mode.SUBSCRIPTION and live_subscription(user) is not None:
+        raise AlreadySubscribed
+    order = {
+        "user": user,
+        "mode": mode,
+        "credits": credits,
+        "unit_price_e4": price.tier.unit_price,
+        "total": price.total,
+        "currency": CURRENCY,
+    }
+    if request_id is None:
+        return Purchase.objects.create(**order)
+    purchase, _ = Purchase.objects.get_or_create(user=user, request_id=request_id, defaults=order)
+    return _same_order(purchase, credits, mode)
+
+
+def _same_order(purchase: Purchase, credits: int, mode: str) -> Purchase:
+    if (purchase.credits, purchase.mode) != (credits, mode):
+        raise RequestIdReused
+    return purchase
+
+
+def live_subscription(user: User) -> Subscription | None:
+    return (
+        Subscription.objects.filter(user=user, status__in=Subscription.LIVE)
+        .order_by("-created_at")
+        .first()
+    )
+
+
+def _open_session(purchase: Purchase) -> None:
+    clock = Clock()
+    used: list[str] = []
+
+    def open_session(customer_id: str) -> stripe.checkout.Session:
+        if used:
+            # Another customer is another parameter, which a key doesn't allow.
+            stripe_api.next_attempt(purchase)
+        used.append(customer_id)
+        params = _session_params(purchase, customer_id)
+        return stripe_api.keyed_call(
+            purchase,
+            lambda options: stripe_api.client().v1.checkout.sessions.create(params, options),
+            clock,
+        )
+
+    session = with_customer(purchase.user, open_session, clock)
+    # A webhook may have been faster, or another request with the same id.
+    Purchase.objects.filter(pk=purchase.pk, stripe_session_url="").update(
+        stripe_session_id=session.id, stripe_session_url=session.url or ""
+    )
+    purchase.refresh_from_db()
+
+
+def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParams":
+    metadata = {
+        "type": METADATA_TYPE,
+        "credits": str(purchase.credits),
+        "user_id": str(purchase.user_id),
+        "purchase_id": str(purchase.pk),
+    }
+    price_data: Any = {
+        "currency": purchase.currency,
+        "unit_amount": purchase.total,
+        "product_data": {"name": f"{purchase.credits:,} credits"},
+    }
+    params: SessionCreateParams = {
+        "mode": "payment",
+        "customer": customer_id,
+        "client_reference_id": str(purchase.pk),
+        "line_items": [{"quantity": 1, "price_data": price_data}],
+        "metadata": metadata,
+        "success_url": f"{settings.BASE_URL}/credits/success?purchase={purchase.pk}",
+        "cancel_url": (
+            f"{settings.BASE_URL}/credits?credits={purchase.credits}&mode={purchase.mode}"
+        ),
+    }
+    # Stripe copies a session's metadata neither to the payment nor to the subscription.
+    if purchase.mode == Mode.SUBSCRIPTION:
+        price_data["recurring"] = {"interval": "month"}
+        params["mode"] = "subscription"
+        params["subscription_data"] = {"metadata": metadata}
+    else:
+        params["payment_intent_data"] = {"metadata": metadata}
+    return params

@@ -1,0 +1,199 @@
+"""What was paid becomes credits: once, and exactly as sold.
+
+Everything here runs in the webhook's transaction and may run any number of times, in any order.
+"""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils import timezone
+
+from accounts.models import User
+from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase, StripeCustomer
+from billing.pricing import CURRENCY, quote
+from billing.stripe_objects import NotOurs, our_metadata, stripe_id, uuid_of, whole_number
+from credits import ledger
+from credits.models import Kind
+
+
+class Quarantined(Exception):
+    """Money moved for us in a way that must not grant credits by itself; staff have to look."""
+
+    def __init__(self, reason: str, purchase: Purchase | None = None) -> None:
+        super().__init__(reason)
+        self.purchase = purchase
+
+
+def fulfil_checkout(session: Mapping[str, Any]) -> None:
+    """Grant what a paid Checkout Session bought. Call it in a transaction, as often as you like.
+
+    Does nothing while the payment is under way (bank debits). Raises `NotOurs`, `Quarantined`.
+    """
+    metadata = our_metadata(session.get("metadata"))
+    purchase = _purchase_of_session(session, metadata)
+    if session.get("payment_status") == "no_payment_required":
+        raise Quarantined("The session was completed without a payment.", purchase)
+    if session.get("payment_status") != "paid":
+        return
+    if purchase is None:
+        purchase = _adopt(
+            metadata,
+            customer_id=stripe_id(session.get("customer")),
+            mode=str(session.get("mode")),
+            subtotal=session.get("amount_subtotal"),
+            currency=session.get("currency"),
+        )
+    _check_sale(
+        purchase,
+        metadata,
+        mode=session.get("mode"),
+        subtotal=session.get("amount_subtotal"),
+        currency=session.get("currency"),
+    )
+    session_id = str(session["id"])
+    if purchase.stripe_session_id not in (None, session_id):
+        raise Quarantined("A second session of the same purchase was paid.", purchase)
+    purchase.stripe_session_id = session_id
+    if purchase.mode == Mode.SUBSCRIPTION:
+        invoice_id = stripe_id(session.get("invoice"))
+        if not invoice_id:
+            return  # `invoice.paid` tells the same payment
+        _grant(purchase, f"invoice:{invoice_id}", Kind.PURCHASE)
+        _mark_paid(purchase, stripe_id(session.get("subscription")))
+    else:
+        _grant(purchase, f"purchase:{purchase.pk}", Kind.PURCHASE)
+        _mark_paid(purchase, stripe_id(session.get("payment_intent")))
+
+
+def fulfil_invoice(
+    invoice: Mapping[str, Any], subscription_id: str, details: Mapping[str, Any]
+) -> None:
+    """Grant what a paid invoice of a subscription bought: its first month, or a further one.
+
+    `details` is the subscription's metadata as the invoice tells it. Call it in a transaction, as
+    often as you like. Raises `NotOurs`, `Quarantined`.
+    """
+    metadata = our_metadata(details)
+    kind = {
+        "subscription_create": Kind.PURCHASE,
+        "subscription_cycle": Kind.RENEWAL,
+    }.get(str(invoice.get("billing_reason")))
+    if kind is None:
+        raise NotOurs(f"Invoices for {invoice.get('billing_reason')} grant nothing.")
+    purchase = _locked(id=uuid_of(metadata.get("purchase_id")))
+    if not invoice.get("amount_paid"):
+        raise Quarantined("The invoice was settled without a payment.", purchase)
+    sale = {"subtotal": invoice.get("subtotal"), "currency": invoice.get("currency")}
+    if purchase is None:
+        purchase = _adopt(
+            metadata,
+            customer_id=stripe_id(invoice.get("customer")),
+            mode=Mode.SUBSCRIPTION,
+            **sale,
+        )
+    _check_sale(purchase, metadata, mode=Mode.SUBSCRIPTION, **sale)
+    if purchase.stripe_payment_id not in (None, subscription_id):
+        raise Quarantined("A second subscription of the same purchase was paid.", purchase)
+    _grant(purchase, f"invoice:{invoice['id']}", kind)
+    _mark_paid(purchase, subscription_id)
+
+
+def expire_checkout(session: Mapping[str, Any]) -> None:
+    """Close the purchase of a session that ran out unpaid. Raises `NotOurs`."""
+    purchase = _purchase_of_session(session, our_metadata(session.get("metadata")))
+    if (
+        purchase is not None
+        and purchase.status == Purchase.Status.PENDING
+        and purchase.stripe_session_id in (None, session["id"])
+    ):
+        purchase.status = Purchase.Status.EXPIRED
+        purchase.save(update_fields=["status"])
+
+
+def _purchase_of_session(
+    session: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> Purchase | None:
+    return _locked(stripe_session_id=session["id"]) or _locked(
+        id=uuid_of(metadata.get("purchase_id"))
+    )
+
+
+def _locked(**lookup: Any) -> Purchase | None:
+    return Purchase.objects.select_for_update().filter(**lookup).first()
+
+
+def _adopt(
+    metadata: Mapping[str, Any],
+    *,
+    customer_id: str | None,
+    mode: str,
+    subtotal: Any,
+    currency: Any,
+) -> Purchase:
+    """Record a sale that Stripe knows and we don't: after a restored backup, for example.
+
+    Taken if we know whose it is and it paid at least our price. Raises `Quarantined`.
+    """
+    user = buyer_of(metadata, customer_id)
+    credits = whole_number(metadata.get("credits"))
+    if credits is None or not MIN_CREDITS <= credits <= MAX_CREDITS or mode not in Mode.values:
+        raise Quarantined("It sells something that we don't.")
+    price = quote(credits)
+    if type(subtotal) is not int or subtotal < price.total or currency != CURRENCY:
+        raise Quarantined(f"It paid {subtotal} {currency}, and {price.total} {CURRENCY} is due.")
+    return Purchase.objects.create(
+        id=uuid_of(metadata.get("purchase_id")) or uuid.uuid4(),
+        user=user,
+        mode=mode,
+        credits=credits,
+        unit_price_e4=price.tier.unit_price,
+        total=subtotal,
+        currency=currency,
+    )
+
+
+def buyer_of(metadata: Mapping[str, Any], customer_id: str | None) -> User:
+    customer = StripeCustomer.objects.filter(stripe_id=customer_id).first() if customer_id else None
+    user_id = whole_number(metadata.get("user_id"))
+    user = User.objects.filter(pk=user_id).first() if user_id else None
+    if customer is not None and user is not None and customer.user_id != user.pk:
+        raise Quarantined("Its customer and its user are different people.")
+    if customer is not None:
+        return customer.user
+    if user is None:
+        raise Quarantined("There is no such user.")
+    return user
+
+
+def _check_sale(
+    purchase: Purchase, metadata: Mapping[str, Any], *, mode: Any, subtotal: Any, currency: Any
+) -> None:
+    sold = (str(purchase.credits), str(purchase.user_id), purchase.mode)
+    told = (str(metadata.get("credits")), str(metadata.get("user_id")), mode)
+    if sold != told:
+        raise Quarantined("Its credits, user or mode are not the purchase's.", purchase)
+    # The subtotal: taxes and discounts come after it.
+    if type(subtotal) is not int or (subtotal, currency) != (purchase.total, purchase.currency):
+        raise Quarantined(
+            f"It sold for {subtotal} {currency}, the purchase for {purchase.total} "
+            f"{purchase.currency}.",
+            purchase,
+        )
+
+
+def _grant(purchase: Purchase, key: str, kind: Kind) -> None:
+    ledger.grant(
+        ledger.wallet_of(purchase.user),
+        purchase.credits,
+        key=key,
+        kind=kind,
+        paid=purchase.total,
+    )
+
+
+def _mark_paid(purchase: Purchase, payment_id: str | None) -> None:
+    purchase.status = Purchase.Status.PAID
+    purchase.paid_at = purchase.paid_at or timezone.now()
+    purchase.stripe_payment_id = purchase.stripe_payment_id or payment_id
+    purchase.save(update_fields=["status", "paid_at", "stripe_payment_id", "stripe_session_id"])

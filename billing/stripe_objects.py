@@ -1,0 +1,37 @@
+"""Reading what Stripe sends: events carry plain JSON, and not all of it is ours."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+METADATA_TYPE: Final = "dynamic_credits"
+"""Marks what is ours at Stripe; an account may sell other things as well."""
+
+
+class NotOurs(Exception):
+    """Something else that the same Stripe account sells."""
+
+
+def our_metadata(metadata: Any) -> Mapping[str, Any]:
+    if not isinstance(metadata, Mapping) or metadata.get("type") != METADATA_TYPE:
+        raise NotOurs("It is not marked as a sale of credits.")
+    return metadata
+
+
+def stripe_id(value: Any) -> str | None:
+    """The id of something that Stripe gives as an id or, expanded, as an object."""
+    if isinstance(value, Mapping):
+        value = value.get("id")
+    return value if isinstance(value, str) and value else None
+
+
+def uuid_of(value: Any) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(str(value))
+    except ValueError:
+        return None
+
+
+def whole_number(value: Any) -> int | None:
+    text = str(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None

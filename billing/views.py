@@ -1,0 +1,209 @@
+"""The JSON endpoints under `/api/billing/`."""
+
+import uuid
+from typing import Any, Final
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+from billing import checkout, customers, pricing, webhooks
+from billing.api import Refusal, endpoint, json_body, raw_body
+from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase
+from billing.stripe_api import StripeRefused, StripeUnavailable
+from credits import ledger
+
+WEBHOOK_LIMIT: Final = 1024 * 1024
+"""The largest event taken, in bytes."""
+
+
+@endpoint("POST")
+def dynamic_checkout(request: HttpRequest) -> HttpResponse:
+    data = json_body(request, "credits", "mode", "request_id", "expected_total")
+    credits = valid_credits(data.get("credits"))
+    mode = data.get("mode", Mode.PAYMENT)
+    if mode not in Mode.values:
+        raise Refusal(400, "invalid_mode", _("The mode is payment or subscription."), field="mode")
+    url = buy(
+        request,
+        credits,
+        mode,
+        request_id=_request_id(data.get("request_id")),
+        expected_total=_expected_total(data.get("expected_total")),
+    )
+    return JsonResponse({"url": url})
+
+
+def valid_credits(value: Any) -> int:
+    """A whole number in range, or a `Refusal` that says what to enter."""
+    # Not isinstance: True is an int to Python.
+    if type(value) is not int:
+        raise Refusal(
+            400,
+            "invalid_credits",
+            _("Credits must be a whole number, such as 500."),
+            field="credits",
+        )
+    if value < MIN_CREDITS:
+        problem = _("The smallest purchase is %(min)s credits.") % {"min": f"{MIN_CREDITS:,}"}
+    elif value > MAX_CREDITS:
+        problem = _("The largest purchase is %(max)s credits.") % {"max": f"{MAX_CREDITS:,}"}
+    else:
+        return value
+    raise Refusal(400, "credits_out_of_range", problem, field="credits")
+
+
+def _request_id(value: Any) -> uuid.UUID | None:
+    if value is None:
+        return None
+    try:
+        return uuid.UUID(value) if isinstance(value, str) else uuid.UUID("")
+    except ValueError:
+        raise Refusal(
+            400, "invalid_request_id", _("The request id must be a UUID."), field="request_id"
+        ) from None
+
+
+def _expected_total(value: Any) -> int | None:
+    if value is None or (type(value) is int and value >= 0):
+        return value
+    raise Refusal(
+        400,
+        "invalid_expected_total",
+        _("The expected total must be a whole number of cents."),
+        field="expected_total",
+    )
+
+
+def buy(
+    request: HttpRequest,
+    credits: int,
+    mode: str,
+    *,
+    request_id: uuid.UUID | None,
+    expected_total: int | None,
+) -> str:
+    """The payment page's address, or a `Refusal` that says nothing was charged."""
+    try:
+        return checkout.start_checkout(
+            request.user,
+            credits,
+            mode,
+            request_id=request_id,
+            expected_total=expected_total,
+        )
+    except checkout.RequestIdReused:
+        raise Refusal(
+            409,
+            "request_id_reused",
+            _("This request was already made with another order. Nothing was charged."),
+            field="request_id",
+        ) from None
+    except checkout.PriceChanged as error:
+        raise Refusal(
+            409,
+            "price_changed",
+            _("The price has changed. Nothing was charged; please look at the new one."),
+            field="expected_total",
+            quote=error.quote.as_dict(),
+        ) from None
+    except checkout.AlreadySubscribed:
+        raise Refusal(
+            409,
+            "already_subscribed",
+            _("You have a monthly plan already. Nothing was charged."),
+            field="mode",
+        ) from None
+    except (StripeUnavailable, StripeRefused) as error:
+        raise stripe_refusal(error) from error
+
+
+def stripe_refusal(error: StripeUnavailable | StripeRefused) -> Refusal:
+    if isinstance(error, StripeUnavailable):
+        return Refusal(
+            503,
+            "stripe_unavailable",
+            _(
+                "Our payment provider doesn't answer just now. Nothing was charged; "
+                "please try again in a minute."
+            ),
+        )
+    return Refusal(
+        502,
+        "stripe_error",
+        _(
+            "Our payment provider refused the request. Nothing was charged; "
+            "please try again, or write to us if it stays like this."
+        ),
+    )
+
+
+@endpoint("GET", "HEAD", public=True)
+def quote(request: HttpRequest) -> HttpResponse:
+    text = request.GET.get("credits", "")
+    if not (text.isascii() and text.isdigit()) or text.startswith("0"):
+        text = ""
+    # Seven digits are out of range as well as any more.
+    credits = valid_credits(int(text[:7]) if text else None)
+    return JsonResponse(pricing.quote(credits).as_dict())
+
+
+@endpoint("GET", "HEAD")
+def purchase(request: HttpRequest, purchase_id: uuid.UUID) -> HttpResponse:
+    """How a purchase stands; what the success page asks until the credits are there."""
+    found = Purchase.objects.filter(pk=purchase_id, user=request.user).first()
+    if found is None:
+        raise Refusal(404, "not_found", _("There is no such purchase."))
+    return JsonResponse(
+        {
+            "status": found.status,
+            "credits": found.credits,
+            "balance": ledger.balance_of(request.user),
+        }
+    )
+
+
+@endpoint("GET", "POST", page=True)
+def portal_link(request: HttpRequest) -> HttpResponse:
+    """Open Stripe's customer portal: GET goes there, POST answers its address."""
+    is_form = request.content_type == "application/x-www-form-urlencoded"
+    if request.method == "POST" and not is_form and request.headers.get("Content-Length") != "0":
+        json_body(request)
+    if request.method == "GET":
+        if "prefetch" in request.headers.get("Sec-Purpose", request.headers.get("Purpose", "")):
+            raise Refusal(503, "prefetch_refused", _("The portal is opened on a click only."))
+        if request.headers.get("Sec-Fetch-Site") == "cross-site":
+            # Another site's link must not open a session by itself.
+            return render(request, "billing/portal_confirm.html")
+    try:
+        url = customers.portal_url(request.user)
+    except (StripeUnavailable, StripeRefused) as error:
+        refusal = stripe_refusal(error)
+        if request.method == "GET" or is_form:
+            return render(request, "503.html", {"detail": str(refusal)}, status=refusal.status)
+        raise refusal from error
+    if request.method == "GET" or is_form:
+        return HttpResponseRedirect(url, status=303)
+    return JsonResponse({"url": url})
+
+
+@endpoint("POST", public=True)
+def webhook(request: HttpRequest) -> HttpResponse:
+    body = raw_body(request, WEBHOOK_LIMIT)
+    try:
+        event = webhooks.receive(body, request.headers.get("Stripe-Signature", ""))
+    except webhooks.InvalidSignature:
+        raise Refusal(
+            400, "invalid_signature", _("The signature is not by one of our secrets.")
+        ) from None
+    except webhooks.InvalidPayload:
+        raise Refusal(400, "invalid_payload", _("The body is no event.")) from None
+    except Exception:  # noqa: BLE001 (it is on the event's record; a 500 makes Stripe try again)
+        raise Refusal(
+            500, "event_failed", _("The event is kept and failed. Please send it again.")
+        ) from None
+    return JsonResponse({"status": event.status})
+
+
+# Stripe has no session of ours to forge; its signature is the authentication.
+webhook.csrf_exempt = True  # type: ignore[attr-defined]

@@ -1,0 +1,196 @@
+"""Events from Stripe: verified, kept, then applied once.
+
+An event is committed before anything is done about it, so that evidence outlives every failure.
+Its effects and the mark that it is done are one transaction. What changes over time is fetched
+from Stripe before that transaction; the payload is a hint.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import stripe
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from billing.fulfilment import Quarantined, expire_checkout, fulfil_checkout, fulfil_invoice
+from billing.models import Event, Purchase
+from billing.stripe_objects import NotOurs, stripe_id
+from billing.subscriptions import fetch_subscription, record_subscription
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE: Final = 300
+"""Seconds that a signature is good for, Stripe's own default. Its clock may run ahead of ours
+without limit, so events are known by their id for ever, not for these seconds."""
+
+_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
+_TYPE: Final = re.compile(r"[a-z0-9_.]{1,100}", re.ASCII)
+
+
+class InvalidSignature(Exception):
+    """The body was not signed with one of our secrets."""
+
+
+class InvalidPayload(Exception):
+    """The body is no event."""
+
+
+@dataclass(frozen=True)
+class Handler:
+    """What an event does: `apply`, in the transaction, with what `fetch` got before it."""
+
+    apply: Callable[[Any], None]
+    fetch: Callable[[Mapping[str, Any]], Any] = lambda payload: payload
+
+
+def _invoice_paid(invoice: Mapping[str, Any]) -> None:
+    # Since 2025-03-31 under `parent`; endpoints of older API versions send it on the invoice.
+    parent = (invoice.get("parent") or {}).get("subscription_details") or {}
+    details = parent or invoice.get("subscription_details") or {}
+    subscription_id = stripe_id(parent.get("subscription") or invoice.get("subscription"))
+    if subscription_id is None:
+        raise NotOurs("The invoice belongs to no subscription.")
+    fulfil_invoice(invoice, subscription_id, details.get("metadata"))
+
+
+_subscription: Final = Handler(apply=record_subscription, fetch=fetch_subscription)
+
+HANDLERS: Final[dict[str, Handler]] = {
+    # Paid, or completed with a bank debit still under way.
+    "checkout.session.completed": Handler(apply=fulfil_checkout),
+    # The bank debit went through, days later.
+    "checkout.session.async_payment_succeeded": Handler(apply=fulfil_checkout),
+    # Nobody paid within a day.
+    "checkout.session.expired": Handler(apply=expire_checkout),
+    # A subscription's month was paid, the first one (which the session reports as well) or another.
+    "invoice.paid": Handler(apply=_invoice_paid),
+    # The plan began, changed, was cancelled or ended.
+    "customer.subscription.created": _subscription,
+    "customer.subscription.updated": _subscription,
+    "customer.subscription.deleted": _subscription,
+}
+
+
+def receive(body: bytes, signature: str) -> Event:
+    """Verify, keep and apply an event as Stripe posted it.
+
+    Raises `InvalidSignature`, `InvalidPayload` (nothing is kept then), and whatever its handler
+    raised (the event is kept, with the error, and Stripe will send it again).
+    """
+    payload = _verified(body, signature)
+    event = _keep(payload, body.decode())
+    process(event)
+    return event
+
+
+def _verified(body: bytes, signature: str) -> dict[str, Any]:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise InvalidPayload from None
+    for secret in settings.STRIPE_WEBHOOK_SECRETS:
+        try:
+            stripe.WebhookSignature.verify_header(text, signature, secret, TOLERANCE)
+        # A signature that isn't ASCII raises TypeError, strange numbers ValueError.
+        except (stripe.SignatureVerificationError, TypeError, ValueError):
+            continue
+        break
+    else:
+        raise InvalidSignature
+    try:
+        payload = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InvalidPayload from None
+    if (
+        not isinstance(payload, dict)
+        or not _matches(_IDENTIFIER, payload.get("id"))
+        or not _matches(_TYPE, payload.get("type"))
+    ):
+        raise InvalidPayload
+    return payload
+
+
+def _matches(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _keep(payload: Mapping[str, Any], text: str) -> Event:
+    found = _object(payload)
+    about = found.get("id")
+    customer = about if found.get("object") == "customer" else stripe_id(found.get("customer"))
+    event, _ = Event.objects.get_or_create(
+        stripe_id=payload["id"],
+        defaults={
+            "type": payload["type"],
+            "payload": text,
+            "object_id": about if _matches(_IDENTIFIER, about) else "",
+            "customer_id": customer if _matches(_IDENTIFIER, customer) else "",
+            "livemode": payload.get("livemode") is True,
+        },
+    )
+    return event
+
+
+def _object(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    # Thin events have no object; they are kept and left alone.
+    data = payload.get("data")
+    found = data.get("object") if isinstance(data, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def process(event: Event, *, replay: bool = False) -> None:
+    """Apply an event that isn't done; with `replay`, one in quarantine too.
+
+    Raises what its handler raised, after keeping it on the event.
+    """
+    if not _is_open(event, replay):
+        return
+    found = _object(json.loads(event.payload))
+    handler = HANDLERS.get(event.type) if found.get("id") else None
+    if handler is None:
+        _finish(event, Event.Status.IGNORED)
+        return
+    try:
+        if event.livemode != settings.STRIPE_LIVEMODE:
+            raise Quarantined("It is of test mode and this install is live, or the reverse.")
+        fetched = handler.fetch(found)
+        with transaction.atomic():
+            locked = Event.objects.select_for_update().get(pk=event.pk)
+            if _is_open(locked, replay):
+                handler.apply(fetched)
+                _finish(event, Event.Status.DONE)
+    except NotOurs as reason:
+        _finish(event, Event.Status.IGNORED, str(reason))
+    except Quarantined as reason:
+        logger.error("Event %s is in quarantine: %s", event.stripe_id, reason)
+        _finish(event, Event.Status.QUARANTINED, str(reason))
+        if reason.purchase is not None:
+            Purchase.objects.filter(pk=reason.purchase.pk, status=Purchase.Status.PENDING).update(
+                status=Purchase.Status.REVIEW
+            )
+    except Exception as error:
+        # Whatever it is, it belongs on record: the next delivery may come in days.
+        logger.exception("Event %s failed", event.stripe_id)
+        _finish(event, Event.Status.FAILED, f"{type(error).__name__}: {error}"[:2000])
+        raise
+
+
+def _is_open(event: Event, replay: bool) -> bool:
+    return event.status in {Event.Status.RECEIVED, Event.Status.FAILED} or (
+        replay and event.status == Event.Status.QUARANTINED
+    )
+
+
+def _finish(event: Event, status: Event.Status, error: str = "") -> None:
+    # What is done stays done: a delivery that failed beside the one that didn't changes nothing.
+    Event.objects.filter(pk=event.pk).exclude(status=Event.Status.DONE).update(
+        status=status,
+        error=error,
+        done_at=None if status == Event.Status.FAILED else timezone.now(),
+    )
+    event.refresh_from_db()
