@@ -66,9 +66,7 @@ def fulfil_checkout(session: Mapping[str, Any]) -> None:
         _mark_paid(purchase, stripe_id(session.get("payment_intent")))
 
 
-def fulfil_invoice(
-    invoice: Mapping[str, Any], subscription_id: str, details: Mapping[str, Any]
-) -> None:
+def fulfil_invoice(invoice: Mapping[str, Any], subscription_id: str, details: Any) -> None:
     """Grant what a paid invoice of a subscription bought: its first month, or a further one.
 
     `details` is the subscription's metadata as the invoice tells it. Call it in a transaction, as

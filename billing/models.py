@@ -89,7 +89,7 @@ class StripeCustomer(models.Model):
     attempt = models.PositiveIntegerField(default=1)
 
     def __str__(self) -> str:
-        return self.stripe_id or _("not made yet")
+        return self.stripe_id or str(_("not made yet"))
 
 
 class Mode(models.TextChoices):
@@ -208,6 +208,9 @@ class Event(models.Model):
     livemode = models.BooleanField(default=False)
     created_at = models.DateTimeField(_("received"), db_default=Now())
     done_at = models.DateTimeField(_("done"), null=True, blank=True)
+
+    class Meta:
+        permissions = [("replay_event", "Can replay events")]
 
     def __str__(self) -> str:
         return f"{self.type} {self.stripe_id}"

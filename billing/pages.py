@@ -23,6 +23,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+from accounts.models import User
+from accounts.requests import SignedInRequest
 from billing import pricing
 from billing.api import Refusal
 from billing.checkout import live_subscription
@@ -43,19 +45,19 @@ _PLAIN: Final = re.compile(r"[0-9]+")
 def page_context(request: HttpRequest) -> dict[str, Any]:
     """What every page shows."""
     theme = request.COOKIES.get("theme", "")
+    # There is no user where a request failed before the middleware that finds it.
     user = getattr(request, "user", None)
-    signed_in = user is not None and user.is_authenticated
     return {
         "site_name": settings.SITE_NAME,
         "theme": theme if theme in {"light", "dark"} else "",
-        "balance": _balance(request) if signed_in else None,
+        "balance": _balance(request, user) if isinstance(user, User) else None,
         "payments_are_sandbox": settings.PAYMENTS_ARE_SANDBOX,
     }
 
 
-def _balance(request: HttpRequest) -> int | None:
+def _balance(request: HttpRequest, user: User) -> int | None:
     # The admin's pages don't show it, and needn't ask for it.
-    return None if request.path_info.startswith("/admin/") else ledger.balance_of(request.user)
+    return None if request.path_info.startswith("/admin/") else ledger.balance_of(user)
 
 
 @require_safe
@@ -81,7 +83,7 @@ def buy(request: HttpRequest) -> HttpResponse:
         return redirect_to_login(f"{reverse('buy')}?{query}")
     try:
         url = buy_or_refuse(
-            request,
+            request.user,
             valid_credits(parse_credits(form["credits"])),
             form["mode"],
             request_id=_uuid(form["request_id"]),
@@ -177,7 +179,7 @@ def _problem_title(refusal: Refusal) -> str:
 @never_cache
 @login_required
 @require_safe
-def success(request: HttpRequest) -> HttpResponse:
+def success(request: SignedInRequest) -> HttpResponse:
     """Where Stripe sends the buyer back to. It grants nothing: it waits for the webhook to."""
     purchase_id = _uuid(request.GET.get("purchase", ""))
     purchase = get_object_or_404(Purchase, pk=purchase_id, user=request.user)
@@ -187,7 +189,7 @@ def success(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 @require_safe
-def dashboard(request: HttpRequest) -> HttpResponse:
+def dashboard(request: SignedInRequest) -> HttpResponse:
     before = request.GET.get("before", "")
     history = Entry.objects.filter(wallet__user=request.user).order_by("-id")
     older_than = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
@@ -203,24 +205,22 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         request,
         "billing/dashboard.html",
         {
-            "entries": _rows(request, entries),
+            "entries": _rows(request.user, entries),
             "older": older,
             "newer_exists": older_than is not None,
-            "subscription": live_subscription(request.user) or _last_subscription(request),
+            "subscription": live_subscription(request.user) or _last_subscription(request.user),
             "pending": pending.order_by("-created_at")[:5],
         },
     )
 
 
-def _last_subscription(request: HttpRequest) -> Subscription | None:
-    return Subscription.objects.filter(user=request.user).order_by("-created_at").first()
+def _last_subscription(user: User) -> Subscription | None:
+    return Subscription.objects.filter(user=user).order_by("-created_at").first()
 
 
-def _rows(request: HttpRequest, entries: list[Entry]) -> list[dict[str, Any]]:
+def _rows(user: User, entries: list[Entry]) -> list[dict[str, Any]]:
     incoming = [entry.pk for entry in entries if entry.amount > 0]
-    paid = dict(
-        Lot.objects.filter(wallet__user=request.user, id__in=incoming).values_list("id", "paid")
-    )
+    paid = dict(Lot.objects.filter(wallet__user=user, id__in=incoming).values_list("id", "paid"))
     return [
         {
             "created_at": entry.created_at,
@@ -237,7 +237,7 @@ def _rows(request: HttpRequest, entries: list[Entry]) -> list[dict[str, Any]]:
 @never_cache
 @login_required
 @require_safe
-def history_csv(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+def history_csv(request: SignedInRequest) -> HttpResponse | StreamingHttpResponse:
     """The whole history, oldest first, as it streams out of the database."""
     entries = (
         Entry.objects.filter(wallet__user=request.user).order_by("wallet_id", "id").iterator(2000)

@@ -108,7 +108,7 @@ def tiers_of(rows: Sequence[tuple[int, int]]) -> list[Tier]:
             _("The first tier must start at %(min)s credits: smaller amounts would have no price.")
             % {"min": MIN_CREDITS}
         )
-    tiers = []
+    tiers: list[Tier] = []
     for index, (first, unit_price) in enumerate(rows):
         last = rows[index + 1][0] - 1 if index + 1 < len(rows) else MAX_CREDITS
         if last < first:

@@ -7,6 +7,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
+from accounts.models import User
+from accounts.requests import SignedInRequest
 from billing import checkout, customers, pricing, webhooks
 from billing.api import Refusal, endpoint, json_body, raw_body
 from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase
@@ -18,14 +20,14 @@ WEBHOOK_LIMIT: Final = 1024 * 1024
 
 
 @endpoint("POST")
-def dynamic_checkout(request: HttpRequest) -> HttpResponse:
+def dynamic_checkout(request: SignedInRequest) -> HttpResponse:
     data = json_body(request, "credits", "mode", "request_id", "expected_total")
     credits = valid_credits(data.get("credits"))
     mode = data.get("mode", Mode.PAYMENT)
     if mode not in Mode.values:
         raise Refusal(400, "invalid_mode", _("The mode is payment or subscription."), field="mode")
     url = buy(
-        request,
+        request.user,
         credits,
         mode,
         request_id=_request_id(data.get("request_id")),
@@ -76,7 +78,7 @@ def _expected_total(value: Any) -> int | None:
 
 
 def buy(
-    request: HttpRequest,
+    user: User,
     credits: int,
     mode: str,
     *,
@@ -86,7 +88,7 @@ def buy(
     """The payment page's address, or a `Refusal` that says nothing was charged."""
     try:
         return checkout.start_checkout(
-            request.user,
+            user,
             credits,
             mode,
             request_id=request_id,
@@ -149,7 +151,7 @@ def quote(request: HttpRequest) -> HttpResponse:
 
 
 @endpoint("GET", "HEAD")
-def purchase(request: HttpRequest, purchase_id: uuid.UUID) -> HttpResponse:
+def purchase(request: SignedInRequest, purchase_id: uuid.UUID) -> HttpResponse:
     """How a purchase stands; what the success page asks until the credits are there."""
     found = Purchase.objects.filter(pk=purchase_id, user=request.user).first()
     if found is None:
@@ -164,7 +166,7 @@ def purchase(request: HttpRequest, purchase_id: uuid.UUID) -> HttpResponse:
 
 
 @endpoint("GET", "POST", page=True)
-def portal_link(request: HttpRequest) -> HttpResponse:
+def portal_link(request: SignedInRequest) -> HttpResponse:
     """Open Stripe's customer portal: GET goes there, POST answers its address."""
     is_form = request.content_type == "application/x-www-form-urlencoded"
     if request.method == "POST" and not is_form and request.headers.get("Content-Length") != "0":

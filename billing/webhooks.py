@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import stripe
 from django.conf import settings
@@ -115,25 +115,30 @@ def _verified(body: bytes, signature: str) -> dict[str, Any]:
     return payload
 
 
-def _matches(pattern: re.Pattern[str], value: Any) -> bool:
+def _matches(pattern: re.Pattern[str], value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def _keep(payload: Mapping[str, Any], text: str) -> Event:
     found = _object(payload)
     about = found.get("id")
-    customer = about if found.get("object") == "customer" else stripe_id(found.get("customer"))
+    is_customer = found.get("object") == "customer"
+    customer = about if is_customer else stripe_id(found.get("customer"))
     event, _ = Event.objects.get_or_create(
         stripe_id=payload["id"],
         defaults={
             "type": payload["type"],
             "payload": text,
-            "object_id": about if _matches(_IDENTIFIER, about) else "",
-            "customer_id": customer if _matches(_IDENTIFIER, customer) else "",
+            "object_id": _identifier(about),
+            "customer_id": _identifier(customer),
             "livemode": payload.get("livemode") is True,
         },
     )
     return event
+
+
+def _identifier(value: Any) -> str:
+    return value if _matches(_IDENTIFIER, value) else ""
 
 
 def _object(payload: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import DatabaseError, connection, transaction
 
+from accounts.models import User
 from credits.models import ACCOUNT_OF, Account, Category, Entry, Kind, Wallet
 
 MAX_CREDITS: Final = 2**53 - 1
@@ -56,13 +56,13 @@ class InsufficientCredits(LedgerError):
         self.needed = needed
 
 
-def wallet_of(user: AbstractBaseUser) -> Wallet:
+def wallet_of(user: User) -> Wallet:
     """The user's wallet, made at the first call."""
     wallet, _ = Wallet.objects.get_or_create(user=user)
     return wallet
 
 
-def balance_of(user: AbstractBaseUser) -> int:
+def balance_of(user: User) -> int:
     """Credits the user can spend now; a user without a wallet has 0."""
     wallet = Wallet.objects.filter(user=user).only("balance", "held").first()
     return wallet.available if wallet else 0
@@ -78,7 +78,7 @@ def grant(
     paid: int = 0,
     expires_at: datetime | None = None,
     note: str = "",
-    actor: AbstractBaseUser | None = None,
+    actor: User | None = None,
 ) -> Entry:
     """Issue credits into a wallet as a lot of their own.
 
@@ -109,7 +109,7 @@ def spend(
     *,
     key: str,
     note: str = "",
-    actor: AbstractBaseUser | None = None,
+    actor: User | None = None,
 ) -> Entry:
     """Take credits out of a wallet. Raises `InsufficientCredits`."""
     return _post(wallet, Kind.SPEND, -_positive(amount), key, note, actor)
@@ -121,7 +121,7 @@ def adjust(
     *,
     key: str,
     note: str,
-    actor: AbstractBaseUser | None,
+    actor: User | None,
 ) -> Entry:
     """Correct a balance up (plus, as promotional credits) or down (minus).
 
@@ -145,7 +145,7 @@ def _post(
     amount: int,
     key: str,
     note: str,
-    actor: AbstractBaseUser | None,
+    actor: User | None,
     *,
     category: str = Category.PAID,
     expires_at: datetime | None = None,

@@ -1,0 +1,235 @@
+"""Customers, purchases, plans, prices and events in the admin. Nothing is sold or booked here."""
+
+import json
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from accounts.requests import SignedInRequest
+from billing import webhooks
+from billing.models import (
+    Customer,
+    Event,
+    PriceTier,
+    Purchase,
+    StripeCustomer,
+    Subscription,
+)
+from billing.stripe_objects import uuid_of
+from billing.templatetags.money import money, number
+from credits import ledger
+from credits.admin import ReadOnlyAdmin
+from credits.models import Entry
+
+ROWS = 20
+"""How many of the latest rows a customer's page shows of each."""
+
+
+@admin.register(PriceTier)
+class PriceTierAdmin(admin.ModelAdmin):
+    list_display = ("min_credits", "each")
+    ordering = ("min_credits",)
+
+    @admin.display(description=gettext_lazy("each"))
+    def each(self, tier: PriceTier) -> str:
+        return f"${tier.unit_price_e4 // 10_000}.{tier.unit_price_e4 % 10_000:04}"
+
+    def has_delete_permission(self, request: HttpRequest, obj: PriceTier | None = None) -> bool:
+        # Without the first one the smallest amounts would have no price.
+        is_first = obj is not None and obj == PriceTier.objects.order_by("min_credits").first()
+        return not is_first and super().has_delete_permission(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: PriceTier | None = None) -> list[str]:
+        is_first = obj is not None and obj == PriceTier.objects.order_by("min_credits").first()
+        return ["min_credits"] if is_first else []
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return {}
+
+
+@admin.register(Customer)
+class CustomerAdmin(ReadOnlyAdmin):
+    """Everything about one user on one page: where are my credits?"""
+
+    list_display = ("email", "balance", "stripe", "date_joined")
+    search_fields = ("email",)
+    search_help_text = gettext_lazy(
+        "Email address, or the exact id of a customer, session, payment, subscription or purchase"
+    )
+    ordering = ("-id",)
+    list_select_related = ("stripe_customer", "wallet")
+    change_form_template = "admin/billing/customer/page.html"
+    show_full_result_count = False
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Customer], search_term: str
+    ) -> tuple[QuerySet[Customer], bool]:
+        term = search_term.strip()
+        if term.startswith(("cus_", "cs_", "pi_", "sub_", "in_", "ch_", "evt_")):
+            events = Event.objects.filter(Q(object_id=term) | Q(stripe_id=term))
+            return queryset.filter(
+                Q(stripe_customer__stripe_id=term)
+                | Q(stripe_customer__stripe_id__in=events.values("customer_id"))
+                | Q(purchases__stripe_session_id=term)
+                | Q(purchases__stripe_payment_id=term)
+                | Q(subscriptions__stripe_id=term)
+            ), True
+        purchase_id = uuid_of(term)
+        if purchase_id is not None:
+            return queryset.filter(purchases=purchase_id), True
+        return super().get_search_results(request, queryset, search_term)
+
+    @admin.display(description=gettext_lazy("credits"), ordering="wallet__balance")
+    def balance(self, customer: Customer) -> str:
+        wallet = getattr(customer, "wallet", None)
+        return number(wallet.available if wallet else 0)
+
+    @admin.display(description=gettext_lazy("Stripe id"))
+    def stripe(self, customer: Customer) -> str:
+        return _stripe_id(customer)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        customer = self.get_object(request, object_id)
+        context: dict[str, Any] = {}
+        if customer is not None:
+            stripe_id = _stripe_id(customer)
+            events = Event.objects.filter(customer_id=stripe_id) if stripe_id else None
+            context = {
+                "customer": customer,
+                "credits": ledger.balance_of(customer),
+                "stripe_id": stripe_id,
+                "entries": Entry.objects.filter(wallet__user=customer)
+                .select_related("actor")
+                .order_by("-id")[:ROWS],
+                "purchases": customer.purchases.order_by("-created_at")[:ROWS],
+                "subscriptions": customer.subscriptions.order_by("-created_at")[:ROWS],
+                "events": events.order_by("-id")[:ROWS] if events is not None else [],
+                "may_adjust": request.user.has_perm("credits.adjust_wallet"),
+            }
+        return super().change_view(
+            request, object_id, form_url, {**(extra_context or {}), **context}
+        )
+
+
+def _stripe_id(customer: Customer) -> str:
+    stripe_customer: StripeCustomer | None = getattr(customer, "stripe_customer", None)
+    return (stripe_customer.stripe_id if stripe_customer else None) or ""
+
+
+@admin.register(Purchase)
+class PurchaseAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "user", "credits", "price", "mode", "status")
+    list_filter = ("status", "mode")
+    search_fields = ("user__email", "=id", "=stripe_session_id", "=stripe_payment_id")
+    list_select_related = ("user",)
+    ordering = ("-created_at",)
+    show_full_result_count = False
+
+    @admin.display(description=gettext_lazy("total"), ordering="total")
+    def price(self, purchase: Purchase) -> str:
+        return money(purchase.total)
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ReadOnlyAdmin):
+    list_display = (
+        "user",
+        "credits",
+        "price",
+        "status",
+        "current_period_end",
+        "cancel_at_period_end",
+    )
+    list_filter = ("status", "cancel_at_period_end")
+    search_fields = ("user__email", "=stripe_id")
+    list_select_related = ("user",)
+
+    @admin.display(description=gettext_lazy("a month"), ordering="total")
+    def price(self, subscription: Subscription) -> str:
+        return money(subscription.total)
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "type", "status", "object_id", "customer_id", "error")
+    list_filter = ("status", "type")
+    search_fields = ("=stripe_id", "=object_id", "=customer_id")
+    search_help_text = gettext_lazy("The exact id of an event, its object or a customer")
+    ordering = ("-id",)
+    fields = (
+        "stripe_id",
+        "type",
+        "status",
+        "error",
+        "object_id",
+        "customer_id",
+        "livemode",
+        "created_at",
+        "done_at",
+        "content",
+    )
+    readonly_fields = ("content",)
+    actions = ["replay"]
+    change_form_template = "admin/billing/event/page.html"
+    show_full_result_count = False
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.replay_view)
+        return [
+            path("<int:event_id>/replay/", view, name="billing_event_replay"),
+            *super().get_urls(),
+        ]
+
+    @admin.display(description=gettext_lazy("content"))
+    def content(self, event: Event) -> str:
+        return format_html("<pre>{}</pre>", json.dumps(json.loads(event.payload), indent=2))
+
+    @admin.action(description=gettext_lazy("Replay the selected events"), permissions=["replay"])
+    def replay(self, request: SignedInRequest, events: QuerySet[Event]) -> None:
+        for event in events.order_by("id"):
+            _replay(request, event)
+
+    def replay_view(self, request: SignedInRequest, event_id: int) -> HttpResponse:
+        event = self.get_object(request, str(event_id))
+        if request.method != "POST" or event is None or not self.has_replay_permission(request):
+            raise PermissionDenied
+        _replay(request, event)
+        return HttpResponseRedirect(reverse("admin:billing_event_change", args=[event_id]))
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("billing.replay_event")
+
+
+def _replay(request: SignedInRequest, event: Event) -> None:
+    try:
+        webhooks.process(event, replay=True)
+    except Exception:  # noqa: BLE001 (it is on the event's record, which the message points to)
+        event.refresh_from_db()
+    LogEntry.objects.log_actions(
+        request.user.pk,
+        Event.objects.filter(pk=event.pk),
+        CHANGE,
+        change_message=f"Replayed: {event.status}",
+        single_object=True,
+    )
+    outcome = _("%(event)s: %(status)s. %(error)s") % {
+        "event": event.stripe_id,
+        "status": event.get_status_display(),
+        "error": event.error,
+    }
+    is_fine = event.status in {Event.Status.DONE, Event.Status.IGNORED}
+    messages.add_message(request, messages.SUCCESS if is_fine else messages.ERROR, outcome)
