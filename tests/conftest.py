@@ -1,0 +1,114 @@
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.core.cache import cache
+from django.db import connection, connections
+
+from accounts.models import User
+from billing.models import PriceTier
+from credits import ledger
+from credits.models import Wallet
+from tests.sandbox import Sandbox
+
+NO_TRUNCATE = ["credits_entry", "credits_draw"]
+TIERS = [(10, 100), (500, 95), (2000, 90), (5000, 80)]
+
+
+@pytest.fixture(autouse=True)
+def _books(request: pytest.FixtureRequest, _django_db_marker: None) -> Iterator[None]:
+    """Every test starts with the price table and ends with books that balance."""
+    marker = request.node.get_closest_marker("django_db")
+    if marker is None:
+        yield
+        return
+    _guard_truncate(enabled=True)
+    if not PriceTier.objects.exists():
+        PriceTier.objects.bulk_create(
+            PriceTier(min_credits=first, unit_price_e4=price) for first, price in TIERS
+        )
+    yield
+    if not request.node.get_closest_marker("corrupts_the_books"):
+        assert ledger.audit() == []
+    cache.clear()
+    if marker.kwargs.get("transaction"):
+        # Django empties the tables by TRUNCATE, which the ledger refuses.
+        _guard_truncate(enabled=False)
+
+
+def _guard_truncate(*, enabled: bool) -> None:
+    with connection.cursor() as cursor:
+        for table in NO_TRUNCATE:
+            verb = "ENABLE" if enabled else "DISABLE"
+            cursor.execute(f"ALTER TABLE {table} {verb} TRIGGER {table}_no_truncate")
+
+
+@pytest.fixture(scope="session")
+def sandbox_process() -> Iterator[Sandbox]:
+    process = Sandbox()
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def sandbox(sandbox_process: Sandbox, settings) -> Sandbox:
+    """The stand-in for Stripe, empty, and the product pointed at it. It delivers no webhooks
+    until a test gives it somewhere to deliver to."""
+    sandbox_process.reset()
+    settings.STRIPE_API_BASE = sandbox_process.base_url
+    settings.STRIPE_REDIRECT_ORIGINS = [sandbox_process.base_url]
+    return sandbox_process
+
+
+@pytest.fixture
+def dead_stripe(settings) -> str:
+    """An address where nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        settings.STRIPE_API_BASE = f"http://127.0.0.1:{free.getsockname()[1]}"
+    return settings.STRIPE_API_BASE
+
+
+@pytest.fixture
+def user() -> User:
+    return User.objects.create_user("ada@example.com", "correct horse battery")
+
+
+@pytest.fixture
+def other_user() -> User:
+    return User.objects.create_user("eve@example.com", "correct horse battery")
+
+
+@pytest.fixture
+def wallet(user: User) -> Wallet:
+    return ledger.wallet_of(user)
+
+
+@pytest.fixture
+def staff() -> User:
+    return User.objects.create_superuser("admin@example.com", "correct horse battery")
+
+
+@pytest.fixture
+def at_once() -> Callable[..., list]:
+    """Call something from many threads at the same moment; answers what each returned or raised."""
+
+    def run(count: int, call: Callable[[int], object]) -> list:
+        barrier = threading.Barrier(count)
+
+        def one(index: int) -> object:
+            barrier.wait(timeout=30)
+            try:
+                return call(index)
+            except Exception as error:  # noqa: BLE001 (the test looks at it)
+                return error
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(one, range(count)))
+
+    return run
