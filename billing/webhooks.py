@@ -169,6 +169,8 @@ def process(event: Event, *, replay: bool = False) -> None:
             if _is_open(locked, replay):
                 handler.apply(fetched)
                 _finish(event, Event.Status.DONE)
+            else:
+                event.refresh_from_db()  # another delivery was faster
     except NotOurs as reason:
         _finish(event, Event.Status.IGNORED, str(reason))
     except Quarantined as reason:

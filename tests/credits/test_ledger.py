@@ -204,8 +204,12 @@ def test_a_user_with_a_wallet_cannot_be_deleted(wallet):
     with pytest.raises(ProtectedError):
         wallet.user.delete()
     with pytest.raises(IntegrityError), transaction.atomic():
-        User.objects.filter(pk=wallet.user_id)._raw_delete("default")
-        connection.check_constraints()
+        _delete_behind_django(wallet.user)
+
+
+def _delete_behind_django(user):
+    User.objects.filter(pk=user.pk)._raw_delete("default")
+    connection.check_constraints()
 
 
 @pytest.mark.parametrize(

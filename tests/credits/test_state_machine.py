@@ -70,7 +70,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 kind="promotion",
                 category=category,
                 expires_at=expires_at,
-            ),  # fmt: skip
+            ),
             order=(days or 10**6, category == "paid", len(self.lots)),
         )
 

@@ -1,0 +1,87 @@
+import re
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.core import mail
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError, transaction
+
+from accounts.models import User
+
+pytestmark = pytest.mark.django_db
+PASSWORD = "correct horse battery"
+
+
+def sign_up(client, email="Ada@Example.com"):
+    return client.post("/accounts/signup/", {"email": email, "password1": PASSWORD})
+
+
+def test_signing_up_signs_in_and_asks_to_confirm(client):
+    response = sign_up(client)
+    assert (response.status_code, response["Location"]) == (302, "/dashboard")
+    assert User.objects.get().email == "ada@example.com"
+    assert client.get("/dashboard").status_code == 200
+    (message,) = mail.outbox
+    assert message.to == ["ada@example.com"]
+    assert message.subject.startswith("[Dynamic Credits] ")
+
+
+def test_with_mandatory_verification_one_signs_in_after_confirming(client, settings):
+    settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+    assert sign_up(client)["Location"] == "/accounts/confirm-email/"
+    assert client.get("/dashboard").status_code == 302
+    (link,) = re.findall(r"http://\S+/confirm-email/\S+/", mail.outbox[0].body)
+    client.post(link.replace("http://testserver", ""))
+    client.post("/accounts/login/", {"login": "ada@example.com", "password": PASSWORD})
+    assert client.get("/dashboard").status_code == 200
+
+
+def test_an_address_is_taken_whatever_its_case(client):
+    User.objects.create_user("ada@example.com", PASSWORD)
+    sign_up(client, "ADA@example.com")
+    assert User.objects.count() == 1
+    with pytest.raises(IntegrityError), transaction.atomic():
+        User.objects.create(email="ADA@EXAMPLE.COM")
+
+
+def test_signing_in_ignores_case(client):
+    User.objects.create_user("ada@example.com", PASSWORD)
+    response = client.post("/accounts/login/", {"login": "ADA@example.com", "password": PASSWORD})
+    assert response["Location"] == "/dashboard"
+
+
+def test_the_admin_is_behind_the_same_sign_in(client, user, staff):
+    assert "/accounts/login/" in client.get("/admin/")["Location"]
+    client.force_login(user)
+    assert client.get("/admin/").status_code == 403
+    client.force_login(staff)
+    assert client.get("/admin/").status_code == 200
+    assert client.get("/admin").status_code == 302
+
+
+def test_users_are_made_and_found_in_the_admin(client, staff):
+    client.force_login(staff)
+    client.post(
+        "/admin/accounts/user/add/",
+        {
+            "email": "new@example.com",
+            "usable_password": "true",
+            "password1": PASSWORD,
+            "password2": PASSWORD,
+        },
+    )
+    assert User.objects.get(email="new@example.com").check_password(PASSWORD)
+    assert b"new@example.com" in client.get("/admin/accounts/user/?q=NEW@").content
+
+
+def test_a_local_administrator_is_made_once(monkeypatch, capsys):
+    with pytest.raises(CommandError, match="LOCAL_ADMIN_PASSWORD"):
+        call_command("ensure_local_admin")
+    monkeypatch.setenv("LOCAL_ADMIN_PASSWORD", PASSWORD)
+    call_command("ensure_local_admin")
+    call_command("ensure_local_admin")
+    admin = User.objects.get()
+    assert admin.is_superuser
+    assert admin.check_password(PASSWORD)
+    assert EmailAddress.objects.get().verified
+    assert "admin@example.com" in capsys.readouterr().out

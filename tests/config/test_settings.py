@@ -1,0 +1,97 @@
+"""The settings file, started as a process of its own with the environment of each case."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+SAFE = {
+    "SECRET_KEY": "a-long-random-string-of-the-tests-own-making",
+    "BASE_URL": "https://credits.example",
+    "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none",
+    "STRIPE_SECRET_KEY": "sk_test_of_the_tests",
+    "STRIPE_WEBHOOK_SECRET": "whsec_of_the_tests",
+    "EMAIL_URL": "smtp://127.0.0.1:25",
+    "DEFAULT_FROM_EMAIL": "shop@credits.example",
+}
+
+
+def start(expression: str = "'started'", **environment: str | None) -> subprocess.CompletedProcess:
+    merged = {name: value for name, value in (SAFE | environment).items() if value is not None}
+    # Only what the case names: the settings of this test run must not leak in.
+    merged |= {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    code = f"from config import settings; print({expression})"
+    return subprocess.run(
+        [sys.executable, "-c", code], env=merged, cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_a_whole_environment_starts():
+    assert start().stdout == "started\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"SECRET_KEY": None}, "SECRET_KEY"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY"),
+        ({"BASE_URL": None}, "BASE_URL"),
+        ({"BASE_URL": "http://credits.example"}, "BASE_URL"),
+        ({"BASE_URL": "credits.example"}, "BASE_URL"),
+        ({"BASE_URL": "https://credits.example/shop"}, "BASE_URL"),
+        ({"ALLOWED_HOSTS": "*"}, "ALLOWED_HOSTS"),
+        ({"DATABASE_URL": None}, "DATABASE_URL"),
+        ({"DATABASE_URL": "sqlite:///db"}, "DATABASE_URL"),
+        ({"STRIPE_SECRET_KEY": None}, "STRIPE_SECRET_KEY"),
+        ({"STRIPE_WEBHOOK_SECRET": None}, "STRIPE_WEBHOOK_SECRET"),
+        ({"STRIPE_WEBHOOK_SECRET": " , "}, "STRIPE_WEBHOOK_SECRET"),
+        (
+            {"STRIPE_SECRET_KEY": "sk_" + "live_x", "STRIPE_API_BASE": "http://127.0.0.1:1"},
+            "STRIPE_API_BASE",
+        ),
+        ({"EMAIL_URL": None}, "EMAIL_URL"),
+        ({"DEFAULT_FROM_EMAIL": None}, "DEFAULT_FROM_EMAIL"),
+        ({"MINIMUM_CHARGE_CENTS": "49"}, "MINIMUM_CHARGE_CENTS"),
+        ({"MINIMUM_CHARGE_CENTS": "a lot"}, "MINIMUM_CHARGE_CENTS"),
+        ({"TRUSTED_PROXIES": "-1"}, "TRUSTED_PROXIES"),
+        ({"EMAIL_VERIFICATION": "maybe"}, "EMAIL_VERIFICATION"),
+        ({"BILLING_PORTAL_RETURN_URL": "/dashboard"}, "BILLING_PORTAL_RETURN_URL"),
+    ],
+)
+def test_a_missing_or_unsafe_setting_stops_the_start_with_one_line(environment, named):
+    result = start(**environment)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"Settings: {named} ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("expression", "environment", "value"),
+    [
+        ("settings.SITE_NAME", {}, "Dynamic Credits"),
+        ("settings.SITE_NAME", {"SITE_NAME": "Tokens & Co"}, "Tokens & Co"),
+        ("settings.DEBUG", {}, "False"),
+        ("settings.ACCOUNT_EMAIL_VERIFICATION", {}, "mandatory"),
+        ("settings.ACCOUNT_EMAIL_VERIFICATION", {"DEBUG": "on"}, "optional"),
+        ("settings.SESSION_COOKIE_SECURE, settings.CSRF_COOKIE_SECURE", {}, "(True, True)"),
+        ("settings.SESSION_COOKIE_SECURE", {"BASE_URL": "http://127.0.0.1:8000"}, "False"),
+        ("settings.SECURE_HSTS_SECONDS > 0", {}, "True"),
+        ("settings.BILLING_PORTAL_RETURN_URL", {}, "https://credits.example/dashboard"),
+        (
+            "settings.BILLING_PORTAL_RETURN_URL",
+            {"BILLING_PORTAL_RETURN_URL": "https://app.example/billing"},
+            "https://app.example/billing",
+        ),
+        ("settings.STRIPE_WEBHOOK_SECRETS", {"STRIPE_WEBHOOK_SECRET": "a, b"}, "['a', 'b']"),
+        ("settings.STRIPE_LIVEMODE", {}, "False"),
+        ("settings.STRIPE_LIVEMODE", {"STRIPE_SECRET_KEY": "rk_" + "live_x"}, "True"),
+        ("settings.STRIPE_API_BASE", {}, "https://api.stripe.com"),
+    ],
+)
+def test_what_a_setting_becomes(expression, environment, value):
+    result = start(expression, **environment)
+    assert result.stderr == ""
+    assert result.stdout.strip() == value
