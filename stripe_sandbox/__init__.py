@@ -1,0 +1,1 @@
+"""A local stand-in for Stripe: its API, its payment page, its portal and its webhooks."""

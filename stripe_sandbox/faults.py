@@ -1,0 +1,46 @@
+"""Faults on order: hang, answer an error, or lose the reply after doing the work."""
+
+import json
+from typing import Any
+
+from stripe_sandbox import store
+
+KINDS = {"hang", "error", "lose_reply", "reset"}
+
+Fault = dict[str, Any]
+
+
+def add(fault: Fault) -> None:
+    """Have the next `times` calls of a method on a path (or below it) fail.
+
+    `hang` does nothing for some `seconds` and then hangs up; `reset` hangs up at once;
+    `error` answers `status` without doing the work; `lose_reply` does it and then hangs up.
+    """
+    if fault.get("kind") not in KINDS or not isinstance(fault.get("path"), str):
+        raise ValueError(f"A fault has a path and one of the kinds {', '.join(sorted(KINDS))}.")
+    kept = {"method": "POST", "times": 1, "status": 500, "seconds": 30, "code": None} | fault
+    store.execute("INSERT INTO fault (body) VALUES (?)", json.dumps(kept))
+
+
+def take(method: str, path: str) -> Fault | None:
+    """The fault that this call has to suffer, counted down."""
+    with store.transaction():
+        for number, body in store.execute("SELECT n, body FROM fault ORDER BY n"):
+            fault: Fault = json.loads(body)
+            if fault["method"] != method or not path.startswith(fault["path"]):
+                continue
+            fault["times"] -= 1
+            if fault["times"] > 0:
+                store.execute("UPDATE fault SET body = ? WHERE n = ?", json.dumps(fault), number)
+            else:
+                store.execute("DELETE FROM fault WHERE n = ?", number)
+            return fault
+    return None
+
+
+def active() -> list[Fault]:
+    return [json.loads(body) for (body,) in store.execute("SELECT body FROM fault ORDER BY n")]
+
+
+def clear() -> None:
+    store.execute("DELETE FROM fault")

@@ -1,0 +1,186 @@
+"""What people see: the payment page, the portal, invoices and receipts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from stripe_sandbox import checkout, payments, portal, store
+from stripe_sandbox.errors import ApiError
+from stripe_sandbox.store import Object
+
+_CSS: Final = (Path(__file__).parent / "static" / "app.css").read_bytes()
+
+
+class SafetyMiddleware:
+    """No script runs on these pages, and forms of other sites are not taken."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request.get_host()  # a name that was pointed here from outside is refused
+        is_form = request.method == "POST" and not request.path_info.startswith("/v1/")
+        if is_form and not _is_same_origin(request):
+            return HttpResponse("This form was sent from another site.", status=403)
+        response = self.get_response(request)
+        response["Content-Security-Policy"] = (
+            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self' http: https:;"
+            " base-uri 'none'; frame-ancestors 'none'"
+        )
+        response["X-Content-Type-Options"] = "nosniff"
+        response["Referrer-Policy"] = "same-origin"
+        response.setdefault("Cache-Control", "no-store")
+        return response
+
+
+def _is_same_origin(request: HttpRequest) -> bool:
+    origin = request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if site not in {"none", "same-origin"}:
+        return False
+    return origin is None or urlsplit(origin).netloc == request.get_host()
+
+
+@require_safe
+def css(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(
+        _CSS, content_type="text/css; charset=utf-8", headers={"Cache-Control": "max-age=60"}
+    )
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def pay(request: HttpRequest, id: str) -> HttpResponse:
+    """The payment page of a Checkout Session."""
+    try:
+        with store.transaction():
+            session = checkout.found(id)
+    except ApiError:
+        return _message(request, "There is no such payment page", status=404)
+    if session["status"] == "expired":
+        return _message(
+            request, "This payment page has expired", back=session["cancel_url"], status=410
+        )
+    error = ""
+    if request.method == "POST" and session["status"] == "open":
+        error = _problem(request)
+        if not error:
+            try:
+                with store.transaction():
+                    session = checkout.pay(id, request.POST.get("number", ""))
+            except payments.Declined as declined:
+                error = str(declined)
+    if session["status"] == "complete":
+        if request.method == "POST":
+            return HttpResponseRedirect(checkout.return_url(session), status=303)
+        return _message(
+            request, "You have paid already", back=checkout.return_url(session), status=200
+        )
+    context = {
+        "merchant": settings.MERCHANT,
+        "session": session,
+        "items": session["_line_items"],
+        "email": checkout.email_of(session),
+        "error": error,
+        "typed": request.POST,
+        "is_monthly": session["mode"] == "subscription",
+        "total": session["amount_total"],
+    }
+    return render(request, "sandbox/pay.html", _plain(context), status=402 if error else 200)
+
+
+def _problem(request: HttpRequest) -> str:
+    expiry = "".join(c for c in request.POST.get("expiry", "") if c in "0123456789")
+    cvc = request.POST.get("cvc", "").strip()
+    if len(expiry) != 4 or not 1 <= int(expiry[:2]) <= 12:
+        return "Your card's expiration date is incomplete: month and year, such as 12/34."
+    if not (cvc.isascii() and cvc.isdigit() and len(cvc) in {3, 4}):
+        return "Your card's security code is incomplete."
+    return ""
+
+
+def _plain(context: Object) -> Object:
+    # Templates can't read names that begin with an underscore, nor should they.
+    context["items"] = [
+        {
+            "name": item["price_data"]["product_data"]["name"],
+            "amount": item["price_data"]["unit_amount"] * item.get("quantity", 1),
+        }
+        for item in context["items"]
+    ]
+    return context
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def portal_page(request: HttpRequest, id: str) -> HttpResponse:
+    """The customer portal: plans, how they are paid, and invoices."""
+    session = store.get("billing_portal.session", id)
+    if session is None:
+        return _message(request, "There is no such portal page", status=404)
+    if not portal.is_open(session):
+        return _message(
+            request, "This portal link has expired", back=session["return_url"], status=410
+        )
+    if request.method == "POST":
+        wish, subscription_id = request.POST.get("wish"), request.POST.get("subscription", "")
+        if wish in {"cancel", "resume"}:
+            with store.transaction():
+                portal.set_ending(session, subscription_id, ends=wish == "cancel")
+        return HttpResponseRedirect(request.path_info, status=303)
+    subscriptions = [
+        {
+            "id": found["id"],
+            "status": found["status"],
+            "ends": found["cancel_at_period_end"],
+            "amount": found["items"]["data"][0]["price"]["unit_amount"]
+            * found["items"]["data"][0]["quantity"],
+            "until": found["items"]["data"][0]["current_period_end"],
+            "card": found["_card"],
+        }
+        for found in portal.subscriptions_of(session)
+    ]
+    context = {
+        "merchant": settings.MERCHANT,
+        "session": session,
+        "customer": store.get("customer", session["customer"]),
+        "subscriptions": subscriptions,
+        "asked": request.GET.get("cancel"),
+        "invoices": portal.invoices_of(session),
+    }
+    return render(request, "sandbox/portal.html", context)
+
+
+@require_safe
+def invoice(request: HttpRequest, id: str) -> HttpResponse:
+    found = store.get("invoice", id)
+    if found is None:
+        return _message(request, "There is no such invoice", status=404)
+    context = {
+        "merchant": settings.MERCHANT,
+        "invoice": found,
+        "lines": found["lines"]["data"],
+        "customer": store.get("customer", found["customer"]),
+    }
+    return render(request, "sandbox/invoice.html", context)
+
+
+@require_safe
+def receipt(request: HttpRequest, id: str) -> HttpResponse:
+    found = store.get("charge", id)
+    if found is None:
+        return _message(request, "There is no such receipt", status=404)
+    card = found["payment_method_details"]["card"]
+    context = {"merchant": settings.MERCHANT, "charge": found, "card": card}
+    return render(request, "sandbox/receipt.html", context)
+
+
+def _message(
+    request: HttpRequest, title: str, *, back: str | None = None, status: int
+) -> HttpResponse:
+    context = {"merchant": settings.MERCHANT, "title": title, "back": back}
+    return render(request, "sandbox/message.html", context, status=status)

@@ -1,0 +1,65 @@
+"""The customer portal: its sessions, and what one can do in it."""
+
+import time
+
+from django.conf import settings
+
+from stripe_sandbox import customers, store, subscriptions
+from stripe_sandbox.errors import invalid, unsupported
+from stripe_sandbox.params import Params
+from stripe_sandbox.store import Object
+
+LIFETIME = 3600
+"""Seconds that a portal session's link can be used."""
+
+
+def create(params: Params) -> Object:
+    unknown = set(params) - {"customer", "return_url", "expand", "locale"}
+    if unknown:
+        raise unsupported(f"{', '.join(sorted(unknown))} in the portal")
+    customer = customers.alive(params["customer"])
+    if not params.get("return_url", "https://x").startswith(("http://", "https://")):
+        raise invalid("Not a valid URL", param="return_url", code="url_invalid")
+    session_id = store.new_id("bps")
+    return store.put(
+        {
+            "id": session_id,
+            "object": "billing_portal.session",
+            "configuration": "bpc_sandbox",
+            "created": int(time.time()),
+            "customer": customer["id"],
+            "flow": None,
+            "livemode": False,
+            "locale": params.get("locale"),
+            "on_behalf_of": None,
+            "return_url": params.get("return_url"),
+            "url": f"{settings.ORIGIN}/p/session/{session_id}",
+        }
+    )
+
+
+def is_open(session: Object) -> bool:
+    return bool(session["created"] + LIFETIME > time.time())
+
+
+def subscriptions_of(session: Object) -> list[Object]:
+    return [
+        subscription
+        for subscription in store.all_of("subscription")
+        if subscription["customer"] == session["customer"]
+    ]
+
+
+def invoices_of(session: Object) -> list[Object]:
+    return [
+        invoice for invoice in store.all_of("invoice") if invoice["customer"] == session["customer"]
+    ]
+
+
+def set_ending(session: Object, subscription_id: str, *, ends: bool) -> None:
+    """Cancel one of the customer's subscriptions at its period's end, or resume it."""
+    if any(
+        subscription["id"] == subscription_id and subscription["status"] == "active"
+        for subscription in subscriptions_of(session)
+    ):
+        subscriptions.update(subscription_id, {"cancel_at_period_end": ends})

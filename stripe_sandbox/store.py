@@ -1,0 +1,117 @@
+"""Everything the stand-in knows, in one SQLite file: Stripe's objects as JSON documents.
+
+`transaction()` is one writer at a time, so that an API call and the events it makes are kept
+together or not at all, also when the process is killed.
+"""
+
+import json
+import secrets
+import sqlite3
+import string
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+
+Object = dict[str, Any]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS object (
+    n INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS object_type ON object (type, n);
+CREATE TABLE IF NOT EXISTS idempotency (
+    key TEXT PRIMARY KEY, request TEXT NOT NULL, status INTEGER, body TEXT
+);
+CREATE TABLE IF NOT EXISTS delivery (
+    event TEXT PRIMARY KEY, due REAL, attempts INTEGER NOT NULL DEFAULT 0,
+    answers TEXT NOT NULL DEFAULT '[]'
+);
+CREATE TABLE IF NOT EXISTS call (
+    n INTEGER PRIMARY KEY, method TEXT, path TEXT, idempotency_key TEXT, params TEXT,
+    status INTEGER
+);
+CREATE TABLE IF NOT EXISTS fault (n INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+_lock = threading.RLock()
+_connection: sqlite3.Connection | None = None
+
+
+def _db() -> sqlite3.Connection:
+    global _connection
+    if _connection is None:
+        _connection = sqlite3.connect(settings.STATE, check_same_thread=False, isolation_level=None)
+        _connection.execute("PRAGMA journal_mode = WAL")
+        _connection.execute("PRAGMA synchronous = NORMAL")
+        _connection.executescript(_SCHEMA)
+        # Calls that a kill cut short did nothing; their keys are free again.
+        _connection.execute("DELETE FROM idempotency WHERE status IS NULL")
+    return _connection
+
+
+@contextmanager
+def transaction() -> Iterator[None]:
+    with _lock:
+        db = _db()
+        if db.in_transaction:  # the caller's
+            yield
+            return
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+
+
+def execute(statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    with _lock:
+        return _db().execute(statement, values).fetchall()
+
+
+def new_id(prefix: str) -> str:
+    letters = string.ascii_letters + string.digits
+    return f"{prefix}_{''.join(secrets.choice(letters) for _ in range(24))}"
+
+
+def put(found: Object) -> Object:
+    """Keep an object, new or changed."""
+    execute(
+        "INSERT INTO object (id, type, body) VALUES (?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+        found["id"],
+        found["object"],
+        json.dumps(found),
+    )
+    return found
+
+
+def get(kind: str, id: str) -> Object | None:
+    rows = execute("SELECT body FROM object WHERE id = ? AND type = ?", id, kind)
+    return json.loads(rows[0][0]) if rows else None
+
+
+def all_of(kind: str) -> list[Object]:
+    """Every object of a kind, newest first, as Stripe lists them."""
+    rows = execute("SELECT body FROM object WHERE type = ? ORDER BY n DESC", kind)
+    return [json.loads(body) for (body,) in rows]
+
+
+def get_setting(name: str, default: Any) -> Any:
+    rows = execute("SELECT value FROM setting WHERE name = ?", name)
+    return json.loads(rows[0][0]) if rows else default
+
+
+def set_setting(name: str, value: Any) -> None:
+    execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", name, json.dumps(value))
+
+
+def reset() -> None:
+    with transaction():
+        for table in ("object", "idempotency", "delivery", "call", "fault", "setting"):
+            execute(f"DELETE FROM {table}")  # noqa: S608 (names from the line above)

@@ -1,0 +1,118 @@
+"""The stand-in for Stripe as a process of its own, and its controls."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+
+class Sandbox:
+    """Starts the stand-in on a free port, with a state file that goes when it stops."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="stripe-sandbox-")
+        self.state = Path(self._folder.name) / "state.sqlite3"
+        self.base_url = f"http://127.0.0.1:{_free_port()}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        names = ("PATH", "HOME", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE")
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "stripe_sandbox",
+                "--bind",
+                self.base_url.removeprefix("http://"),
+                "--state",
+                str(self.state),
+            ],  # fmt: skip
+            cwd=Path(__file__).parent.parent,
+            env={name: os.environ[name] for name in names if name in os.environ},
+        )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, "the stand-in ended by itself"
+            try:
+                self._call("GET", "health")
+            except requests.ConnectionError:
+                time.sleep(0.05)
+            else:
+                return
+        raise TimeoutError("the stand-in doesn't answer")
+
+    def kill(self) -> None:
+        """End it as a crash would; its worker follows by itself."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            try:
+                self._call("GET", "health")
+            except requests.ConnectionError:
+                return
+            time.sleep(0.05)
+        raise TimeoutError("the stand-in outlives its end")
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(timeout=20)
+        self._folder.cleanup()
+
+    def reset(self) -> None:
+        self._call("POST", "reset", {})
+
+    def deliver_to(self, url: str, secret: str) -> None:
+        self._call("POST", "webhook", {"url": url, "secret": secret})
+
+    def deliveries(self, mode: str, **terms: Any) -> None:
+        self._call("POST", "deliveries", {"mode": mode, **terms})
+
+    def deliver_again(self, event_id: str, times: int = 1) -> list[int]:
+        return self._call("POST", f"events/{event_id}/deliver", {"times": times})["statuses"]
+
+    def events(self, type: str | None = None) -> list[dict[str, Any]]:
+        """Oldest first."""
+        found = self._call("GET", "events")[::-1]
+        return [event for event in found if type in (None, event["type"])]
+
+    def pay(self, session_id: str, card: str = "4242424242424242") -> dict[str, Any]:
+        return self._call("POST", f"checkout/{session_id}/pay", {"card": card})
+
+    def advance(self, subscription_id: str) -> dict[str, Any]:
+        return self._call("POST", f"subscriptions/{subscription_id}/advance", {})
+
+    def add_fault(self, **fault: Any) -> None:
+        self._call("POST", "faults", fault)
+
+    def clear_faults(self) -> None:
+        self._call("DELETE", "faults")
+
+    def requests(self) -> list[dict[str, Any]]:
+        return self._call("GET", "requests")
+
+    def objects(self, type: str) -> list[dict[str, Any]]:
+        """Newest first."""
+        return self._call("GET", f"objects/{type}")
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        response = requests.request(
+            method, f"{self.base_url}/sandbox/api/{path}", json=body, timeout=60
+        )
+        assert response.ok, response.text
+        return response.json()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
