@@ -1,6 +1,7 @@
 """Stripe's API under `/v1`: who asks, what for, whether it was asked before, and the answer."""
 
 import base64
+import contextlib
 import json
 import re
 import socket
@@ -117,24 +118,48 @@ ROUTES = [
         P.checkout.SessionListLineItemsParams,
         checkout.line_items,
     ),
-    _route("POST", "checkout/sessions/{id}/expire", P.checkout.SessionExpireParams, checkout.expire),
-    _route("GET", "payment_intents", P.PaymentIntentListParams, _list_of("payment_intent", "customer", "created")),
+    _route(
+        "POST", "checkout/sessions/{id}/expire", P.checkout.SessionExpireParams, checkout.expire
+    ),
+    _route(
+        "GET",
+        "payment_intents",
+        P.PaymentIntentListParams,
+        _list_of("payment_intent", "customer", "created"),
+    ),
     _route("GET", "payment_intents/{id}", P.PaymentIntentRetrieveParams, payments.retrieve_intent),
-    _route("GET", "charges", P.ChargeListParams, _list_of("charge", "customer", "payment_intent", "created")),
+    _route(
+        "GET",
+        "charges",
+        P.ChargeListParams,
+        _list_of("charge", "customer", "payment_intent", "created"),
+    ),
     _route("GET", "charges/{id}", P.ChargeRetrieveParams, payments.retrieve_charge),
-    _route("GET", "subscriptions", P.SubscriptionListParams, _list_of("subscription", "customer", "status", "created")),
+    _route(
+        "GET",
+        "subscriptions",
+        P.SubscriptionListParams,
+        _list_of("subscription", "customer", "status", "created"),
+    ),
     _route("GET", "subscriptions/{id}", P.SubscriptionRetrieveParams, subscriptions.retrieve),
     _route("POST", "subscriptions/{id}", P.SubscriptionUpdateParams, subscriptions.update),
     _route("DELETE", "subscriptions/{id}", P.SubscriptionCancelParams, subscriptions.cancel),
-    _route("GET", "invoices", P.InvoiceListParams, _list_of("invoice", "customer", "status", "created")),
+    _route(
+        "GET", "invoices", P.InvoiceListParams, _list_of("invoice", "customer", "status", "created")
+    ),
     _route("GET", "invoices/{id}", P.InvoiceRetrieveParams, subscriptions.retrieve_invoice),
-    _route("GET", "invoice_payments", P.InvoicePaymentListParams, _list_of("invoice_payment", "invoice", "payment", "status")),
+    _route(
+        "GET",
+        "invoice_payments",
+        P.InvoicePaymentListParams,
+        _list_of("invoice_payment", "invoice", "payment", "status"),
+    ),
     _route("GET", "products/{id}", P.ProductRetrieveParams, _retrieve("product")),
     _route("GET", "prices/{id}", P.PriceRetrieveParams, _retrieve("price")),
     _route("POST", "billing_portal/sessions", P.billing_portal.SessionCreateParams, portal.create),
     _route("GET", "events", P.EventListParams, _list_of("event", "types", "type", "created")),
     _route("GET", "events/{id}", P.EventRetrieveParams, _retrieve("event")),
-]  # fmt: skip
+]
 
 
 def serve(request: HttpRequest) -> HttpResponse:
@@ -162,10 +187,8 @@ def serve(request: HttpRequest) -> HttpResponse:
 
 
 def _hang_up(request: HttpRequest) -> HttpResponse:
-    try:
-        request.environ["gunicorn.socket"].shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # the caller was faster
+    with contextlib.suppress(OSError):  # the caller may be faster
+        request.META["gunicorn.socket"].shutdown(socket.SHUT_RDWR)
     return HttpResponse(status=500)
 
 

@@ -2,9 +2,7 @@
 
 import time
 
-from django.conf import settings
-
-from stripe_sandbox import customers, events, payments, store, subscriptions
+from stripe_sandbox import customers, events, payments, settings, store, subscriptions
 from stripe_sandbox.errors import invalid, missing, unsupported
 from stripe_sandbox.params import Params
 from stripe_sandbox.store import Object
@@ -212,7 +210,8 @@ def pay(id: str, number: str) -> Object:
 
 def email_of(session: Object) -> str | None:
     customer = store.get("customer", session["customer"]) if session["customer"] else None
-    return (customer or {}).get("email") or session["customer_email"]
+    email: str | None = (customer or {}).get("email") or session["customer_email"]
+    return email
 
 
 def return_url(session: Object) -> str:

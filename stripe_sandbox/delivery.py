@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import requests
 import stripe
-from django.conf import settings
 
-from stripe_sandbox import events, store
+from stripe_sandbox import events, settings, store
 
 TIMEOUT = 10
 """Seconds the receiver has to answer."""

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_safe
 
-from stripe_sandbox import checkout, payments, portal, store
+from stripe_sandbox import checkout, payments, portal, settings, store
 from stripe_sandbox.errors import ApiError
 from stripe_sandbox.store import Object
 

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import sys
 import typing
 from typing import Any
 from urllib.parse import parse_qsl
@@ -55,11 +56,13 @@ def check(params: Params, shape: Any) -> Params:
 
 @functools.cache
 def _fields(shape: Any) -> dict[str, tuple[Any, bool]]:
-    hints = typing.get_type_hints(shape, include_extras=True, localns={"StripeContext": object})
+    # The SDK's request options stand among the parameters, with types it imports for checkers only.
+    own = {name: hint for name, hint in shape.__annotations__.items() if name not in _OPTIONS}
+    probe = type("Probe", (), {"__annotations__": own})
+    names = vars(sys.modules[shape.__module__])
+    hints = typing.get_type_hints(probe, names, include_extras=True)
     fields = {}
     for name, hint in hints.items():
-        if name in _OPTIONS:
-            continue
         required = typing.get_origin(hint) is not typing.NotRequired
         fields[name] = (hint if required else typing.get_args(hint)[0], required)
     return fields
@@ -69,7 +72,7 @@ def _typed(value: Any, hint: Any, at: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is object:
         return value
-    if typing.is_typeddict(hint):
+    if hasattr(hint, "__required_keys__"):  # a TypedDict, of typing or of typing_extensions
         return _typed_object(value, hint, at)
     if origin is typing.Literal:
         if value not in arguments:
@@ -110,6 +113,10 @@ def _typed_object(value: Any, hint: Any, at: str) -> Params:
 
 
 def _typed_union(value: Any, arguments: tuple[Any, ...], at: str) -> Any:
+    enums = [argument for argument in arguments if _names(argument)]
+    if enums and str in arguments:
+        # The SDK lets any string through beside the names it knows; Stripe doesn't.
+        arguments = tuple(argument for argument in arguments if argument is not str)
     first: ApiError | None = None
     for argument in arguments:
         try:
@@ -121,9 +128,14 @@ def _typed_union(value: Any, arguments: tuple[Any, ...], at: str) -> Any:
     raise first or invalid(f"Invalid {at}", param=at)
 
 
+def _names(hint: Any) -> tuple[Any, ...]:
+    is_enum = typing.get_origin(hint) is typing.Literal
+    return tuple(filter(None, typing.get_args(hint))) if is_enum else ()
+
+
 def _typed_scalar(value: Any, hint: Any, at: str) -> Any:
     if not isinstance(value, str):
-        raise invalid("Invalid string", param=at)
+        raise invalid(f"Invalid string: {at}", param=at)
     if hint is bool:
         if value not in {"true", "false"}:
             raise invalid(f"Invalid boolean: {value}", param=at)

@@ -2,9 +2,7 @@
 
 import time
 
-from django.conf import settings
-
-from stripe_sandbox import events, store
+from stripe_sandbox import events, settings, store
 from stripe_sandbox.errors import missing
 from stripe_sandbox.params import Params
 from stripe_sandbox.store import Object

@@ -2,9 +2,7 @@
 
 import time
 
-from django.conf import settings
-
-from stripe_sandbox import customers, store, subscriptions
+from stripe_sandbox import customers, settings, store, subscriptions
 from stripe_sandbox.errors import invalid, unsupported
 from stripe_sandbox.params import Params
 from stripe_sandbox.store import Object

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.conf import settings
+from stripe_sandbox import settings
 
 Object = dict[str, Any]
 

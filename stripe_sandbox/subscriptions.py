@@ -5,9 +5,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from django.conf import settings
-
-from stripe_sandbox import events, payments, store
+from stripe_sandbox import events, payments, settings, store
 from stripe_sandbox.errors import invalid, missing, unsupported
 from stripe_sandbox.params import Params
 from stripe_sandbox.store import Object

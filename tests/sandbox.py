@@ -32,7 +32,7 @@ class Sandbox:
                 self.base_url.removeprefix("http://"),
                 "--state",
                 str(self.state),
-            ],  # fmt: skip
+            ],
             cwd=Path(__file__).parent.parent,
             env={name: os.environ[name] for name in names if name in os.environ},
         )
