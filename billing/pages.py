@@ -128,7 +128,11 @@ def _shop(
         if refusal.body.get("field") in {"credits"}:
             errors["credits"] = str(refusal)
         else:
-            problem = {"title": _problem_title(refusal), "detail": str(refusal)}
+            problem = {
+                "title": _problem_title(refusal),
+                "detail": str(refusal),
+                "code": refusal.body["code"],
+            }
     credits = parse_credits(form["credits"])
     try:
         quote = pricing.quote(valid_credits(credits))
@@ -161,6 +165,9 @@ def _shop(
         "min_credits": MIN_CREDITS,
         "max_credits": MAX_CREDITS,
         "picks": PICKS,
+        "page": "buy",
+        "discount": quote.total - quote.list_total if quote else 0,
+        "next": f"{reverse('buy')}?{urlencode({'credits': form['credits'], 'mode': form['mode']})}",
         "subscription": subscription,
     }
     return render(
@@ -205,6 +212,7 @@ def dashboard(request: SignedInRequest) -> HttpResponse:
         request,
         "billing/dashboard.html",
         {
+            "page": "dashboard",
             "entries": _rows(request.user, entries),
             "older": older,
             "newer_exists": older_than is not None,

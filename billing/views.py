@@ -18,6 +18,9 @@ from credits import ledger
 WEBHOOK_LIMIT: Final = 1024 * 1024
 """The largest event taken, in bytes."""
 
+EMPTY: Final = {None, "", "0"}
+"""What Content-Length says of a request without a body."""
+
 
 @endpoint("POST")
 def dynamic_checkout(request: SignedInRequest) -> HttpResponse:
@@ -169,7 +172,11 @@ def purchase(request: SignedInRequest, purchase_id: uuid.UUID) -> HttpResponse:
 def portal_link(request: SignedInRequest) -> HttpResponse:
     """Open Stripe's customer portal: GET goes there, POST answers its address."""
     is_form = request.content_type == "application/x-www-form-urlencoded"
-    if request.method == "POST" and not is_form and request.headers.get("Content-Length") != "0":
+    if (
+        request.method == "POST"
+        and not is_form
+        and request.headers.get("Content-Length") not in EMPTY
+    ):
         json_body(request)
     if request.method == "GET":
         if "prefetch" in request.headers.get("Sec-Purpose", request.headers.get("Purpose", "")):

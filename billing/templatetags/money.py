@@ -12,6 +12,12 @@ def money(cents: int) -> str:
 
 
 @register.filter
+def signed(value: int) -> str:
+    """A movement with its sign: +5,000 or −206."""
+    return f"{'+' if value > 0 else chr(0x2212)}{intcomma(abs(value))}"
+
+
+@register.filter
 def number(value: int) -> str:
     """A whole number with its thousands grouped: 5,000."""
     return intcomma(value)
