@@ -78,9 +78,11 @@ def buy(request: HttpRequest) -> HttpResponse:
         "mode": _mode(request.POST.get("mode")),
         "request_id": request.POST.get("request_id", ""),
     }
+    here = f"{reverse('buy')}?{urlencode({'credits': form['credits'], 'mode': form['mode']})}"
+    if request.POST.get("action") == "price":  # without JavaScript
+        return HttpResponseRedirect(here, status=303)
     if not request.user.is_authenticated:
-        query = urlencode({"credits": form["credits"], "mode": form["mode"]})
-        return redirect_to_login(f"{reverse('buy')}?{query}")
+        return redirect_to_login(here)
     try:
         url = buy_or_refuse(
             request.user,

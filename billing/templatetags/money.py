@@ -13,8 +13,9 @@ def money(cents: int) -> str:
 
 @register.filter
 def signed(value: int) -> str:
-    """A movement with its sign: +5,000 or −206."""
-    return f"{'+' if value > 0 else chr(0x2212)}{intcomma(abs(value))}"
+    """A movement with its sign."""
+    sign = "+" if value > 0 else "\N{MINUS SIGN}"
+    return f"{sign}{intcomma(abs(value))}"
 
 
 @register.filter

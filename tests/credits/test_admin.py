@@ -79,7 +79,8 @@ def test_it_takes_the_permission(client, user):
 
 def test_customers_cannot(client, user):
     client.force_login(user)
-    assert client.post(url(user), form(5)).status_code == 403
+    response = client.post(url(user), form(5), follow=True)
+    assert response.status_code == 403
     assert Entry.objects.count() == 0
 
 
