@@ -4,6 +4,7 @@ All variables are listed in `.env.example`. With `DEBUG` off, a missing or unsaf
 start with one line that names it.
 """
 
+import os
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +16,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "::1"}
 STRIPE_API = "https://api.stripe.com"
 
+# A variable that is set to nothing is not set: `.env.example` lists them all.
+environ.Env.ENVIRON = {name: value for name, value in os.environ.items() if value}
 env = environ.Env()
 
 

@@ -1,4 +1,7 @@
-"""Every check and test, on a throw-away PostgreSQL. Arguments go to pytest, which then runs alone."""
+"""Every check and test, on a throw-away PostgreSQL.
+
+Arguments go to pytest, which then runs alone.
+"""
 
 import os
 import secrets
@@ -24,6 +27,8 @@ def environment() -> dict[str, str]:
         "ALLOWED_HOSTS": "127.0.0.1,localhost,testserver",
         "BASE_URL": "http://127.0.0.1:8000",
         "DEBUG": "off",
+        # Playwright runs an event loop in the thread of the tests.
+        "DJANGO_ALLOW_ASYNC_UNSAFE": "1",
         "DEFAULT_FROM_EMAIL": "shop@example.com",
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "EMAIL_URL": "consolemail://",

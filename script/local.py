@@ -18,10 +18,9 @@ ADMIN = "admin@example.com"
 
 def environment() -> dict[str, str]:
     """The variables of the app, its database's apart."""
-    found = dict(os.environ)
     if (ROOT / ".env").exists():
         environ.Env.read_env(ROOT / ".env")  # what is set already wins
-        found = dict(os.environ)
+    found = {name: value for name, value in os.environ.items() if value}
     kept = _secrets()
     bind = found.setdefault("BIND", "127.0.0.1:8000")
     found.setdefault("DEBUG", "on")

@@ -38,9 +38,8 @@ def main() -> None:
             _manage(env, "collectstatic", "--noinput", "-v0")
         children = {}
         if sandbox:
-            children["The Stripe sandbox"] = _start(
-                stack, env, sys.executable, "-m", "stripe_sandbox"
-            )
+            command = (sys.executable, "-m", "stripe_sandbox")
+            children["The Stripe sandbox"] = _start(stack, env, *command)
         children["The website"] = _start(stack, env, BIN / "gunicorn", "config.wsgi")
         _wait_until_up(env["BIND"], children)
         _tell(env, own_database=own_database, sandbox=sandbox)
@@ -79,7 +78,7 @@ def _holder(port: int) -> str:
                 inodes.add(f"socket:[{fields[9]}]")
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
-            if os.readlink(link) in inodes:
+            if str(link.readlink()) in inodes:
                 process = link.parent.parent
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                 return f"process {process.name} ({command.strip()[:80]})"
@@ -155,7 +154,8 @@ def _tell(env: dict[str, str], *, own_database: bool, sandbox: bool) -> None:
     )
     if sandbox:
         lines += [
-            f"  Payments   a SANDBOX: no real money moves. Controls: {env['STRIPE_API_BASE']}/sandbox",
+            "  Payments   a SANDBOX: no real money moves.",
+            f"             Controls: {env['STRIPE_API_BASE']}/sandbox",
             "             Pay with card 4242 4242 4242 4242, any future date, any code.",
         ]
     else:

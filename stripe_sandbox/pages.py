@@ -29,7 +29,7 @@ class SafetyMiddleware:
             return HttpResponse("This form was sent from another site.", status=403)
         response = self.get_response(request)
         response["Content-Security-Policy"] = (
-            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self' http: https:;"
+            "default-src 'none'; style-src 'self'; img-src data:; form-action 'self' http: https:;"
             " base-uri 'none'; frame-ancestors 'none'"
         )
         response["X-Content-Type-Options"] = "nosniff"
