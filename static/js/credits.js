@@ -6,10 +6,14 @@ const plan = JSON.parse(document.getElementById('plan').textContent);
 const lang = document.documentElement.lang;
 const currency = plan.currency.toUpperCase();
 const number = (value) => new Intl.NumberFormat(lang).format(value);
+// What the field says must be read back by parseCredits and the server, whatever the language.
+const grouped = (value) => new Intl.NumberFormat('en-US').format(value);
 const money = (cents) =>
   new Intl.NumberFormat(lang, { style: 'currency', currency }).format(cents / 100);
 const each = (price) =>
-  `$${Math.floor(price / 10000)}.${String(price % 10000).padStart(4, '0')}`;
+  new Intl.NumberFormat(lang, { style: 'currency', currency, minimumFractionDigits: 4 })
+    .format(price / 10000);
+const signed = (cents) => (cents < 0 ? `\u2212${money(-cents)}` : money(cents));
 const fill = (name, values) =>
   form.dataset[`text${name}`].replace(/\{(\w+)\}/g, (_, key) => values[key]);
 
@@ -51,10 +55,13 @@ const render = ({ typing = false, quiet = false } = {}) => {
   const isMonthly = form.elements.mode.value === 'subscription';
   if (problem) {
     // While one types, "1" on the way to "1234" is no mistake yet.
-    if (!typing || field.classList.contains('bad')) showProblem(problem);
-    show('total', '–');
-    toggle('deal', false);
-    toggle('minimum', false);
+    const isUnfinished = credits < plan.min || amount.value.trim() === '';
+    if (!(typing && isUnfinished) || field.classList.contains('bad')) {
+      showProblem(problem);
+      announce(problem);
+    }
+    for (const name of ['count', 'list', 'each', 'total']) show(name, '–');
+    for (const name of ['deal', 'minimum', 'raised', 'discount']) toggle(name, false);
     form.elements.expected_total.value = '';
     return;
   }
@@ -66,24 +73,29 @@ const render = ({ typing = false, quiet = false } = {}) => {
   show('total', money(price.total));
   show('every', isMonthly ? fill('Monthly', {}) : '');
   show('button', isMonthly ? fill('Subscribe', {}) : fill('Pay', {}));
-  toggle('discount', price.discount_percent > 0);
+  toggle('raised', price.minimum_charge_applied);
+  toggle('discount', price.discount_percent > 0 && !price.minimum_charge_applied);
   show('percent', String(price.discount_percent));
-  show('less', money(price.total - price.list_total));
-  toggle('minimum', price.minimum_charge_applied);
+  show('difference', signed(price.total - price.list_total));
   mark(form.querySelectorAll('[data-tier]'), (row) => Number(row.dataset.tier) === price.tier.min);
   mark(form.querySelectorAll('[data-pick]'), (link) => Number(link.dataset.pick) === credits);
   const deal = price.better_deal;
   toggle('deal', deal !== null);
+  toggle('minimum', price.minimum_charge_applied && deal === null);
   let offer = '';
   if (deal) {
     const values = {
       credits: number(deal.credits), total: money(deal.total), saves: money(deal.saves),
-      now: number(credits),
+      least: money(plan.minimum_charge), now: number(credits),
     };
-    offer = fill(deal.saves ? 'Cheaper' : 'Same', values);
+    const sameName = price.minimum_charge_applied ? 'Minimum' : 'Same';
+    offer = fill(deal.saves ? 'Cheaper' : sameName, values);
     show('offer', offer);
     show('switch', fill('Switch', values));
-    outputs('switch').forEach((link) => { link.dataset.pick = deal.credits; link.href = href(deal.credits); });
+    outputs('switch').forEach((link) => {
+      link.dataset.pick = deal.credits;
+      link.href = href(deal.credits);
+    });
   }
   slider.value = toSlider(credits, plan);
   slider.setAttribute('aria-valuetext', fill('Credits', { count: number(credits) }));
@@ -99,30 +111,30 @@ const render = ({ typing = false, quiet = false } = {}) => {
 };
 
 const href = (credits) => `?credits=${credits}&mode=${form.elements.mode.value}`;
-const set = (credits, options) => {
-  amount.value = number(credits);
-  changed();
-  render(options);
+const set = (credits) => {
+  amount.value = grouped(credits);
+  newRequest();
+  render();
 };
 
 // One request id is one order: a new one as soon as the order is another.
 const newRequest = () => { form.elements.request_id.value = crypto.randomUUID(); };
-const changed = () => { if (form.dataset.sent !== undefined) newRequest(); };
 
-amount.addEventListener('input', () => { changed(); render({ typing: true }); });
+amount.addEventListener('input', () => { newRequest(); render({ typing: true }); });
 amount.addEventListener('change', () => {
   const credits = parseCredits(amount.value);
-  if (!problemWith(credits)) amount.value = number(credits);
+  if (!problemWith(credits)) amount.value = grouped(credits);
   render();
 });
 slider.addEventListener('input', () => set(fromSlider(Number(slider.value), plan)));
-for (const radio of form.elements.mode) radio.addEventListener('change', () => { changed(); render(); });
+for (const radio of form.elements.mode) radio.addEventListener('change', () => { newRequest(); render(); });
 form.addEventListener('click', (event) => {
   const pick = event.target.closest('[data-pick]');
   if (!pick) return;
   event.preventDefault();
   set(Number(pick.dataset.pick));
-  amount.focus();
+  // An offer that was taken by keyboard is gone, and the focus with it. (No keyboard on a phone.)
+  if (event.detail === 0 && pick.closest('[hidden]')) amount.focus();
 });
 
 // Three clicks make one purchase: here, and by the request id on the server.
@@ -143,7 +155,6 @@ form.addEventListener('submit', (event) => {
     return;
   }
   setBusy(true);
-  form.dataset.sent = '';
 });
 addEventListener('pageshow', (event) => {
   if (!event.persisted) return; // Back from Stripe to the page as it was left
@@ -152,8 +163,23 @@ addEventListener('pageshow', (event) => {
   render({ quiet: true });
 });
 
+// Enter submits by the first button in the form: here that must be the one that pays.
+form.elements.action.remove();
+
 const bar = document.querySelector('.paybar');
-new IntersectionObserver(([entry]) => { bar.hidden = entry.isIntersecting; })
+new IntersectionObserver(([entry]) => { bar.inert = entry.isIntersecting; })
   .observe(form.querySelector('aside [data-submit]'));
+
+const ticks = document.querySelector('[data-ticks]');
+const picks = [...form.querySelectorAll('.picks [data-pick]')].map((link) => Number(link.dataset.pick));
+const short = new Intl.NumberFormat(lang, { notation: 'compact' });
+for (const value of [plan.min, ...picks, plan.max]) {
+  const tick = document.createElementNS('http://www.w3.org/2000/svg', 'text');
+  tick.setAttribute('x', `${toSlider(value, plan) / 10}%`);
+  tick.setAttribute('y', '14');
+  tick.setAttribute('text-anchor', { [plan.min]: 'start', [plan.max]: 'end' }[value] ?? 'middle');
+  tick.textContent = short.format(value);
+  ticks.append(tick);
+}
 
 render({ quiet: true });

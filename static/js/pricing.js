@@ -4,8 +4,8 @@
 // A whole number as people write it: 5000, 5,000 or 5 000. Anything else is NaN: 5.5 is not 55.
 export const parseCredits = (text) => {
   const trimmed = text.trim();
-  const plain = /^[0-9]+$/.test(trimmed);
-  const grouped = /^[0-9]{1,3}([, '\u00a0\u202f\u2019])[0-9]{3}(\1[0-9]{3})*$/.test(trimmed);
+  const plain = /^[1-9][0-9]*$/.test(trimmed);
+  const grouped = /^[1-9][0-9]{0,2}([, '\u00a0\u202f\u2019])[0-9]{3}(\1[0-9]{3})*$/.test(trimmed);
   if (trimmed.length > 20 || !(plain || grouped)) return NaN;
   return Number(trimmed.replace(/[^0-9]/g, ''));
 };
