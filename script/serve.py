@@ -1,13 +1,17 @@
 """Runs the site with everything that it needs, and stops all of it together."""
 
 import ctypes
+import errno
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import local
@@ -15,24 +19,34 @@ import postgres
 from local import ADMIN, ROOT
 
 BIN = Path(sys.executable).parent
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 30  # seconds for a child to end by itself
 
 
 def main() -> None:
     env = local.environment()
     sandbox = local.uses_sandbox(env)
-    _check_free("the website", "BIND", env["BIND"])
+    _check_free("the website", "BIND", *local.address(env, "BIND"))
     if sandbox:
-        _check_free("the Stripe sandbox", "STRIPE_SANDBOX_BIND", env["STRIPE_SANDBOX_BIND"])
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), _stop)
+        variable = "STRIPE_SANDBOX_BIND"
+        _check_free("the Stripe sandbox", variable, *local.address(env, variable))
+    elif not env.get("STRIPE_WEBHOOK_SECRET"):
+        sys.exit(
+            "STRIPE_WEBHOOK_SECRET is not set, and with STRIPE_SECRET_KEY it has to be.\n"
+            "Stripe's CLI tells the one of this machine: stripe listen --print-secret"
+        )
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGINT:  # nohup
+            signal.signal(number, _stop)
     with ExitStack() as stack:
+        if sandbox:
+            _claim_sandbox(stack)
         own_database = not env.get("DATABASE_URL")
         if own_database:
             print("Starting PostgreSQL …", flush=True)
             env["DATABASE_URL"] = stack.enter_context(postgres.durable())
         _manage(env, "migrate", "--noinput", "-v0")
-        if env["DEBUG"].lower() in {"1", "on", "true", "yes"}:
+        if local.is_on(env["DEBUG"]):
             _manage(env, "ensure_local_admin")
         else:
             _manage(env, "collectstatic", "--noinput", "-v0")
@@ -41,30 +55,25 @@ def main() -> None:
             command = (sys.executable, "-m", "stripe_sandbox")
             children["The Stripe sandbox"] = _start(stack, env, *command)
         children["The website"] = _start(stack, env, BIN / "gunicorn", "config.wsgi")
-        _wait_until_up(env["BIND"], children)
+        _wait_until_up(env, children)
         _tell(env, own_database=own_database, sandbox=sandbox)
         _watch(children)
 
 
-def _stop(number: int, frame: object) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C
-    print("\nStopping …", flush=True)
-    raise SystemExit(0 if number == signal.SIGINT else 128 + number)
-
-
-def _check_free(what: str, variable: str, bind: str) -> None:
-    host, _, port = bind.rpartition(":")
+def _check_free(what: str, variable: str, host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host.strip("[]"), int(port)))
+            probe.bind((host.strip("[]"), port))
         except OSError as error:
-            holder = _holder(int(port))
+            if error.errno != errno.EADDRINUSE:
+                sys.exit(f"{variable}: {what} can't listen on {host}:{port}: {error.strerror}.")
+            holder = _holder(port)
+            other = port + 10 if port < 65000 else port - 10
             sys.exit(
-                f"Port {port}, for {what}, is taken{f' by {holder}' if holder else ''} "
-                f"({error.strerror}).\n"
-                f"Stop that, or choose another: {variable}={host}:{int(port) + 10} script/server"
+                f"Port {port}, for {what}, is taken{f' by {holder}' if holder else ''}.\n"
+                f"Stop that, or choose another: {variable}={host}:{other} script/server"
             )
 
 
@@ -85,6 +94,26 @@ def _holder(port: int) -> str:
         except OSError:
             continue
     return ""
+
+
+def _stop(number: int, frame: object) -> None:
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)  # an impatient second Ctrl-C
+    with suppress(OSError):  # the terminal may be gone
+        print("\nStopping …", flush=True)
+    raise SystemExit(0 if number == signal.SIGINT else 128 + number)
+
+
+def _claim_sandbox(stack: ExitStack) -> None:
+    # Two of them in one file would each deliver to their own site what the other's sold.
+    lock = stack.enter_context((local.VAR / "stripe-sandbox.lock").open("a+"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        sys.exit(f"script/server already runs in this checkout (process {lock.read().strip()}).")
+    lock.truncate(0)
+    print(os.getpid(), file=lock, flush=True)
 
 
 def _manage(env: dict[str, str], *command: str) -> None:
@@ -123,16 +152,17 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
         child.wait()
 
 
-def _wait_until_up(bind: str, children: dict[str, "subprocess.Popen[bytes]"]) -> None:
-    host, _, port = bind.rpartition(":")
+def _wait_until_up(env: dict[str, str], children: dict[str, "subprocess.Popen[bytes]"]) -> None:
+    host, port = local.address(env, "BIND")
+    near = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
     while True:
         _check_children(children)
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), 1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
+        connection = HTTPConnection(near.get(host.strip("[]"), host.strip("[]")), port, timeout=2)
+        with suppress(OSError, HTTPException):
+            connection.request("GET", "/healthz")
+            if connection.getresponse().status == HTTPStatus.OK:
+                return
+        time.sleep(0.1)
 
 
 def _tell(env: dict[str, str], *, own_database: bool, sandbox: bool) -> None:
@@ -144,9 +174,11 @@ def _tell(env: dict[str, str], *, own_database: bool, sandbox: bool) -> None:
         f"  Website    {base}",
         f"  Admin      {base}/admin/",
     ]
-    if env["DEBUG"].lower() in {"1", "on", "true", "yes"}:
+    if local.has_own_admin(env):
         lines.append(f"             {ADMIN}, password {env['LOCAL_ADMIN_PASSWORD']}")
-        lines.append("             (made for this checkout on first start, kept in var/)")
+        lines.append("             (made for this checkout at its first start, kept in var/)")
+    elif local.is_on(env["DEBUG"]):
+        lines.append(f"             {ADMIN}, password as LOCAL_ADMIN_PASSWORD was at first")
     lines.append(
         "  Database   its own PostgreSQL, kept between starts"
         if own_database
