@@ -60,7 +60,7 @@ def _place_order(
     if request_id is not None:
         earlier = Purchase.objects.filter(user=user, request_id=request_id).first()
         if earlier is not None:
-            return _same_order(earlier, credits, mode)
+            return _same_order(earlier, credits, mode, expected_total)
     price = quote(credits)
     if expected_total is not None and expected_total != price.total:
         raise PriceChanged(price)
@@ -77,11 +77,16 @@ def _place_order(
     if request_id is None:
         return Purchase.objects.create(**order)
     purchase, _ = Purchase.objects.get_or_create(user=user, request_id=request_id, defaults=order)
-    return _same_order(purchase, credits, mode)
+    return _same_order(purchase, credits, mode, expected_total)
 
 
-def _same_order(purchase: Purchase, credits: int, mode: str) -> Purchase:
-    if (purchase.credits, purchase.mode) != (credits, mode):
+def _same_order(
+    purchase: Purchase, credits: int, mode: str, expected_total: int | None
+) -> Purchase:
+    # The price was fixed with the order: who expects another one now has seen another order.
+    if (purchase.credits, purchase.mode) != (credits, mode) or (
+        expected_total not in (None, purchase.total)
+    ):
         raise RequestIdReused
     return purchase
 

@@ -79,7 +79,9 @@ def fulfil_invoice(invoice: Mapping[str, Any], subscription_id: str, details: An
     }.get(str(invoice.get("billing_reason")))
     if kind is None:
         raise NotOurs(f"Invoices for {invoice.get('billing_reason')} grant nothing.")
-    purchase = _locked(id=uuid_of(metadata.get("purchase_id")))
+    purchase = _locked(id=uuid_of(metadata.get("purchase_id"))) or _locked(
+        stripe_payment_id=subscription_id
+    )
     if not invoice.get("amount_paid"):
         raise Quarantined("The invoice was settled without a payment.", purchase)
     sale = {"subtotal": invoice.get("subtotal"), "currency": invoice.get("currency")}

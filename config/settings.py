@@ -17,7 +17,8 @@ LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "::1"}
 STRIPE_API = "https://api.stripe.com"
 
 # A variable that is set to nothing is not set: `.env.example` lists them all.
-environ.Env.ENVIRON = {name: value for name, value in os.environ.items() if value}
+_set = {name: value for name, value in os.environ.items() if value}
+environ.Env.ENVIRON = _set  # type: ignore[assignment]  # any mapping does
 env = environ.Env()
 
 

@@ -227,6 +227,11 @@ def test_a_price_rise_does_not_reach_an_order_that_was_placed(buyer, sandbox):
     assert post(buyer, body).json()["url"] == url
     assert Purchase.objects.get().total == 475
 
+    # Who has seen the new price by now is not sent to pay the old one.
+    response = post(buyer, body | {"expected_total": 480})
+    assert (response.status_code, response.json()["code"]) == (409, "request_id_reused")
+    assert Purchase.objects.get().total == 475
+
 
 @pytest.mark.parametrize(
     ("status", "refused"), [("active", True), ("past_due", True), ("canceled", False)]

@@ -238,6 +238,20 @@ def test_a_sale_without_a_purchase_is_known_by_its_customer(client, user):
     assert Purchase.objects.count() == 1
 
 
+def test_a_plan_without_a_purchase_goes_on_under_its_subscription(client, user):
+    purchase = order(user, "subscription")
+    months = [invoice_of(purchase, id=f"in_{n}", reason="subscription_cycle") for n in range(3)]
+    for month in months:
+        del month["parent"]["subscription_details"]["metadata"]["purchase_id"]
+    purchase.delete()
+    for month in months:
+        assert post(client, event("invoice.paid", month)).json() == {"status": "done"}
+    assert ledger.balance_of(user) == 3 * 1234
+    assert Purchase.objects.get().stripe_payment_id == months[0]["parent"][
+        "subscription_details"
+    ]["subscription"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
