@@ -247,9 +247,10 @@ def test_a_plan_without_a_purchase_goes_on_under_its_subscription(client, user):
     for month in months:
         assert post(client, event("invoice.paid", month)).json() == {"status": "done"}
     assert ledger.balance_of(user) == 3 * 1234
-    assert Purchase.objects.get().stripe_payment_id == months[0]["parent"][
-        "subscription_details"
-    ]["subscription"]
+    assert (
+        Purchase.objects.get().stripe_payment_id
+        == months[0]["parent"]["subscription_details"]["subscription"]
+    )
 
 
 @pytest.mark.parametrize(
