@@ -90,7 +90,7 @@ class CustomerAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("credits"), ordering="wallet__balance")
     def balance(self, customer: Customer) -> str:
         wallet = getattr(customer, "wallet", None)
-        return number(wallet.available if wallet else 0)
+        return number(wallet.balance - wallet.held if wallet else 0)
 
     @admin.display(description=gettext_lazy("Stripe id"))
     def stripe(self, customer: Customer) -> str:

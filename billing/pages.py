@@ -230,7 +230,9 @@ def _last_subscription(user: User) -> Subscription | None:
 
 def _rows(user: User, entries: list[Entry]) -> list[dict[str, Any]]:
     incoming = [entry.pk for entry in entries if entry.amount > 0]
-    paid = dict(Lot.objects.filter(wallet__user=user, id__in=incoming).values_list("id", "paid"))
+    paid = dict(
+        Lot.objects.filter(wallet__user=user, entry_id__in=incoming).values_list("entry_id", "paid")
+    )
     return [
         {
             "created_at": entry.created_at,

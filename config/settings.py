@@ -131,6 +131,13 @@ DATABASES = {"default": env.db("DATABASE_URL")}
 if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
     stop("DATABASE_URL must be a postgres:// address: the ledger's rules live in PostgreSQL")
 DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+# Seconds. A request that waits longer is told to come again (config/middleware.py); a command at a
+# terminal waits as long as it takes (manage.py).
+LOCK_TIMEOUT = whole_number("LOCK_TIMEOUT", 5, at_least=0)
+STATEMENT_TIMEOUT = whole_number("STATEMENT_TIMEOUT", 30, at_least=0)
+DATABASES["default"].setdefault("OPTIONS", {})["options"] = (
+    f"-c lock_timeout={LOCK_TIMEOUT}s -c statement_timeout={STATEMENT_TIMEOUT}s"
+)
 # Shared by all workers: rate limits count in it.
 CACHES = {
     "default": {
@@ -217,6 +224,12 @@ BILLING_PORTAL_RETURN_URL = (
 _return = urlsplit(BILLING_PORTAL_RETURN_URL)
 if _return.scheme not in {"http", "https"} or not _return.hostname:
     stop("BILLING_PORTAL_RETURN_URL must be a whole http(s) address")
+
+# Days until credits of a category expire; 0 is never.
+CREDITS_EXPIRE_AFTER_DAYS = {
+    "paid": whole_number("PAID_CREDITS_DAYS", 0, at_least=0),
+    "promotional": whole_number("PROMOTIONAL_CREDITS_DAYS", 90, at_least=0),
+}
 
 # --- Mail -------------------------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ from django.utils.translation import gettext_lazy
 
 from accounts.models import User
 from accounts.requests import SignedInRequest
-from credits import ledger
-from credits.models import Draw, Entry, Lot, Wallet
+from credits import errors, ledger
+from credits.models import MAX_CREDITS, Entry, Hold, Lot, Wallet
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -36,8 +36,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 class AdjustmentForm(forms.Form):
     amount = forms.IntegerField(
         label=gettext_lazy("Credits"),
-        min_value=-ledger.MAX_CREDITS,
-        max_value=ledger.MAX_CREDITS,
+        min_value=-MAX_CREDITS,
+        max_value=MAX_CREDITS,
         help_text=gettext_lazy("Plus adds, minus takes away: 250 or -250."),
     )
     reason = forms.CharField(
@@ -128,7 +128,7 @@ class WalletAdmin(ReadOnlyAdmin):
                 note=form.cleaned_data["reason"],
                 actor=request.user,
             )
-        except ledger.LedgerError as error:
+        except errors.LedgerError as error:
             messages.error(request, _("Nothing was booked. %(why)s") % {"why": error})
             return back
         LogEntry.objects.log_actions(
@@ -177,9 +177,12 @@ class LotAdmin(ReadOnlyAdmin):
     show_full_result_count = False
 
 
-@admin.register(Draw)
-class DrawAdmin(ReadOnlyAdmin):
-    list_display = ("entry_id", "lot_id", "amount", "wallet")
-    search_fields = ("=entry_id", "=lot_id")
+@admin.register(Hold)
+class HoldAdmin(ReadOnlyAdmin):
+    list_display = ("created_at", "wallet", "amount", "status", "expires_at", "key")
+    list_filter = ("status",)
+    search_fields = ("wallet__user__email", "=key")
+    search_help_text = gettext_lazy("Email address, or the exact key")
     list_select_related = ("wallet__user",)
+    ordering = ("-id",)
     show_full_result_count = False

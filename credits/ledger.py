@@ -1,59 +1,73 @@
-"""The verbs of the ledger: the only code that writes wallets, entries, lots and draws.
+"""The verbs of the ledger: the only code that writes wallets, entries, lots, draws and holds.
 
 All amounts are whole credits; `paid` is in minor currency units (cents). Each verb is one short
-database transaction of its own, or part of the caller's; it locks exactly one wallet and books
-exactly one entry. The rules are enforced in the database (`credits/sql/`), so that no other writer
-can break them either.
+database transaction of its own, or part of the caller's; it locks exactly one wallet. What they do
+is written in SQL (`credits/sql/0002_verbs.sql`) and the rules are enforced in the database, so that
+no other writer can break them either.
 
-Every verb takes a `key`, the business fact that it books (`purchase:<id>`, `invoice:<id>`). The
-same key with the same inputs answers the entry booked the first time; with other inputs it raises
+Every verb that takes a `key` books the business fact that it names (`purchase:<id>`) once: the same
+key with the same inputs answers what it booked the first time; with other inputs it raises
 `KeyReused`. `note` and `actor` describe an entry and are not compared.
+
+Every verb raises `UnknownWallet`, `InvalidAmount`, `InvalidKey` and `LedgerBusy` where they apply.
 """
 
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
 
-from django.db import DatabaseError, connection, transaction
+from django.conf import settings
+from django.db import DatabaseError, connection, models, transaction
 
 from accounts.models import User
-from credits.models import ACCOUNT_OF, Account, Category, Entry, Kind, Wallet
+from credits import errors
+from credits.models import (
+    ACCOUNT_OF,
+    CLAWBACKS,
+    MAX_CREDITS,
+    Account,
+    Category,
+    Entry,
+    Hold,
+    Kind,
+    Transfer,
+    Wallet,
+)
 
-MAX_CREDITS: Final = 2**53 - 1
-"""The largest balance: JavaScript reads every integer up to here exactly."""
+NEVER: Final = datetime.max.replace(tzinfo=UTC)
+"""As `expires_at`: the credits don't expire, whatever the shop's default is."""
 
+LONGEST_HOLD: Final = timedelta(hours=24)
+TRIES: Final = 4
+"""How often a booking is tried when the database ends it for a deadlock."""
 
-class LedgerError(Exception):
-    """Nothing was written."""
+_RESERVED: Final = ("expiry:", "hold:", "repayment:")
+"""How keys begin that the ledger makes itself."""
 
-
-class InvalidAmount(LedgerError):
-    """Not a whole number of credits that this verb can book."""
-
-
-class InvalidKey(LedgerError):
-    """A key is 1 to 200 characters."""
-
-
-class InvalidTerms(LedgerError):
-    """A kind, category or price that doesn't belong to this verb."""
-
-
-class UnknownWallet(LedgerError):
-    """There is no such wallet."""
-
-
-class KeyReused(LedgerError):
-    """The key has booked something else in this wallet."""
+Row = TypeVar("Row", bound=models.Model)
 
 
-class InsufficientCredits(LedgerError):
-    """The wallet has fewer credits than needed."""
+# --- What a wallet has ------------------------------------------------------------------------
 
-    def __init__(self, available: int, needed: int) -> None:
-        super().__init__(f"{needed} credits are needed and {available} are available.")
-        self.available = available
-        self.needed = needed
+
+@dataclass(frozen=True)
+class Standing:
+    """What a wallet has at this moment, without what has expired, booked or not.
+
+    `held` of the `balance` is reserved; `owed` is what a clawback could not take.
+    """
+
+    balance: int = 0
+    held: int = 0
+    owed: int = 0
+
+    @property
+    def available(self) -> int:
+        """Credits that can be spent now."""
+        return self.balance - self.held
 
 
 def wallet_of(user: User) -> Wallet:
@@ -64,8 +78,18 @@ def wallet_of(user: User) -> Wallet:
 
 def balance_of(user: User) -> int:
     """Credits the user can spend now; a user without a wallet has 0."""
-    wallet = Wallet.objects.filter(user=user).only("balance", "held").first()
-    return wallet.available if wallet else 0
+    return standing(user).available
+
+
+def standing(user: User) -> Standing:
+    """What the user has now; a user without a wallet has nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM credits_standing(%s)", [user.pk])
+        row = cursor.fetchone()
+    return Standing(*row) if row else Standing()
+
+
+# --- Credits in and out -----------------------------------------------------------------------
 
 
 def grant(
@@ -77,29 +101,26 @@ def grant(
     category: str = Category.PAID,
     paid: int = 0,
     expires_at: datetime | None = None,
+    priority: int = 50,
     note: str = "",
     actor: User | None = None,
 ) -> Entry:
     """Issue credits into a wallet as a lot of their own.
 
-    `paid` is what was paid for them, in minor currency units.
+    `paid` is what was paid for all of them, in minor currency units. Without `expires_at`, the
+    shop's default for the category holds (`PAID_CREDITS_DAYS`, `PROMOTIONAL_CREDITS_DAYS`). Lots of
+    a lower `priority`, 0 to 100, are spent first. Raises `InvalidTerms`.
     """
     if ACCOUNT_OF.get(kind) != Account.ISSUED or category not in Category.values:
-        raise InvalidTerms(f"{kind!r}, {category!r} can't be granted.")
+        raise errors.InvalidTerms(f"{kind!r}, {category!r} can't be granted.")
     if type(paid) is not int or not 0 <= paid <= MAX_CREDITS:
-        raise InvalidTerms(f"{paid!r} is no price.")
+        raise errors.InvalidTerms(f"{paid!r} is no price.")
     if paid and category != Category.PAID:
-        raise InvalidTerms("Promotional credits have no price.")
-    return _post(
-        wallet,
-        kind,
-        _positive(amount),
-        key,
-        note,
-        actor,
-        category=category,
-        expires_at=expires_at,
-        paid=paid,
+        raise errors.InvalidTerms("Promotional credits have no price.")
+    if type(priority) is not int or not 0 <= priority <= 100:
+        raise errors.InvalidTerms(f"{priority!r} is no priority from 0 to 100.")
+    return _grant(
+        wallet, kind, _positive(amount), key, note, actor, category, priority, expires_at, paid
     )
 
 
@@ -112,7 +133,7 @@ def spend(
     actor: User | None = None,
 ) -> Entry:
     """Take credits out of a wallet. Raises `InsufficientCredits`."""
-    return _post(wallet, Kind.SPEND, -_positive(amount), key, note, actor)
+    return _take(wallet, Kind.SPEND, _positive(amount), key, note, actor)
 
 
 def adjust(
@@ -123,127 +144,318 @@ def adjust(
     note: str,
     actor: User | None,
 ) -> Entry:
-    """Correct a balance up (plus, as promotional credits) or down (minus).
+    """Correct a balance up (plus, as promotional credits that don't expire) or down (minus).
 
     `note` is the reason, shown to the customer. Raises `InsufficientCredits`: a correction never
     takes more than there is.
     """
-    _positive(abs(amount) if type(amount) is int else amount)
-    return _post(wallet, Kind.ADJUSTMENT, amount, key, note, actor, category=Category.PROMOTIONAL)
+    size = _positive(abs(amount) if type(amount) is int else amount)
+    if amount < 0:
+        return _take(wallet, Kind.ADJUSTMENT, size, key, note, actor)
+    return _grant(
+        wallet, Kind.ADJUSTMENT, size, key, note, actor, Category.PROMOTIONAL, 50, NEVER, 0
+    )
 
 
-def _positive(amount: int) -> int:
-    # `type`, not `isinstance`: True is an int to Python and a mistake to a ledger.
-    if type(amount) is not int or not 0 < amount <= MAX_CREDITS:
-        raise InvalidAmount(f"{amount!r} is not a whole number of credits from 1 to 2^53 - 1.")
-    return amount
-
-
-def _post(
+def _grant(
     wallet: Wallet,
     kind: str,
     amount: int,
     key: str,
     note: str,
     actor: User | None,
-    *,
-    category: str = Category.PAID,
-    expires_at: datetime | None = None,
-    paid: int = 0,
+    category: str,
+    priority: int,
+    expires_at: datetime | None,
+    paid: int,
 ) -> Entry:
+    days = settings.CREDITS_EXPIRE_AFTER_DAYS[category] if expires_at is None else None
+    return _call(
+        Entry,
+        "credits_grant(%s, %s, %s, %s, %s, %s, %s, %s, %s::smallint, %s, %s, %s)",
+        [
+            wallet.pk,
+            str(kind),
+            str(ACCOUNT_OF[kind]),
+            amount,
+            _checked(key),
+            note,
+            actor and actor.pk,
+            str(category),
+            priority,
+            None if expires_at == NEVER else expires_at,
+            timedelta(days=days) if days else None,
+            paid,
+        ],
+        amount,
+    )
+
+
+def _take(wallet: Wallet, kind: str, amount: int, key: str, note: str, actor: User | None) -> Entry:
+    return _call(
+        Entry,
+        "credits_take(%s, %s, %s, %s, %s, %s, %s)",
+        [
+            wallet.pk,
+            str(kind),
+            str(ACCOUNT_OF[kind]),
+            amount,
+            _checked(key),
+            note,
+            actor and actor.pk,
+        ],
+        amount,
+    )
+
+
+# --- Clawback and debt ------------------------------------------------------------------------
+
+
+def revoke(
+    wallet: Wallet,
+    amount: int,
+    *,
+    of: str,
+    key: str,
+    kind: str,
+    note: str = "",
+    actor: User | None = None,
+) -> Entry:
+    """Take back credits that the grant with the key `of` brought: a refund, a lost dispute.
+
+    They come from its own lot first, then from other paid lots; what isn't there is owed, and the
+    next credits in repay it. Raises `InvalidTerms`, `UnknownGrant`, `MoreThanGranted`.
+    """
+    if kind not in CLAWBACKS:
+        raise errors.InvalidTerms(f"{kind!r} takes nothing back.")
+    return _call(
+        Entry,
+        "credits_revoke(%s, %s, %s, %s, %s, %s, %s)",
+        [wallet.pk, str(kind), _positive(amount), _checked(key), of, note, actor and actor.pk],
+        amount,
+    )
+
+
+def restore(
+    wallet: Wallet,
+    amount: int,
+    *,
+    of: str,
+    key: str,
+    note: str = "",
+    actor: User | None = None,
+) -> Entry:
+    """Undo `revoke`: so many credits of the grant with the key `of` come in again, on its terms.
+
+    Raises `UnknownGrant`, `MoreThanRevoked`.
+    """
+    return _call(
+        Entry,
+        "credits_restore(%s, %s, %s, %s, %s, %s)",
+        [wallet.pk, _positive(amount), _checked(key), of, note, actor and actor.pk],
+        amount,
+    )
+
+
+# --- Holds ------------------------------------------------------------------------------------
+
+
+def hold(wallet: Wallet, amount: int, *, key: str, expires_in: timedelta) -> Hold:
+    """Reserve credits for work whose cost is not known yet, for at most `LONGEST_HOLD`.
+
+    Neither expiry nor clawback reaches into them. Raises `InvalidTerms`, `InsufficientCredits`.
+    """
+    seconds = int(expires_in.total_seconds())
+    if expires_in > LONGEST_HOLD or timedelta(seconds=seconds) != expires_in or seconds < 1:
+        raise errors.InvalidTerms("A hold lasts 1 second to 24 hours, in whole seconds.")
+    return _call(
+        Hold,
+        "credits_place_hold(%s, %s, %s, %s)",
+        [wallet.pk, _positive(amount), _checked(key), seconds],
+        amount,
+    )
+
+
+def capture(hold: Hold, amount: int, *, note: str = "", actor: User | None = None) -> Entry:
+    """Spend up to what is held; the rest is free again.
+
+    Raises `HoldExceeded`, `HoldCaptured`, `HoldReleased`, `HoldLapsed`, `UnknownHold`.
+    """
+    return _call(
+        Entry,
+        "credits_capture(%s, %s, %s, %s, %s)",
+        [hold.wallet_id, hold.pk, _positive(amount), note, actor and actor.pk],
+        amount,
+    )
+
+
+def release(hold: Hold) -> Hold:
+    """Free what is held. What is free already stays so. Raises `HoldCaptured`, `UnknownHold`."""
+    return _call(Hold, "credits_release(%s, %s)", [hold.wallet_id, hold.pk])
+
+
+# --- From wallet to wallet --------------------------------------------------------------------
+
+
+def send(
+    wallet: Wallet, amount: int, *, key: str, note: str = "", actor: User | None = None
+) -> Transfer:
+    """Move credits out of a wallet into escrow. Raises `InsufficientCredits`, `CreditsOwed`."""
+    entry = _call(
+        Entry,
+        "credits_send(%s, %s, %s, %s, %s)",
+        [wallet.pk, _positive(amount), _checked(key), note, actor and actor.pk],
+        amount,
+    )
+    return Transfer.objects.get(wallet_id=entry.wallet_id, entry_id=entry.pk)
+
+
+def receive(
+    wallet: Wallet, transfer: Transfer, *, key: str, note: str = "", actor: User | None = None
+) -> Entry:
+    """Move credits out of escrow into a wallet: the recipient's, or the sender's, back.
+
+    They come in lots that keep their expiry, category and cost. Raises `TransferArrived`,
+    `UnknownTransfer`.
+    """
+    is_back = wallet.pk == transfer.wallet_id
+    kind = Kind.GIFT_RETURNED if is_back else Kind.GIFT_RECEIVED
+    return _call(
+        Entry,
+        "credits_receive(%s, %s, %s, %s, %s, %s, %s)",
+        [
+            wallet.pk,
+            str(kind),
+            transfer.wallet_id,
+            transfer.entry_id,
+            _checked(key),
+            note,
+            actor and actor.pk,
+        ],
+    )
+
+
+# --- What time does ---------------------------------------------------------------------------
+
+
+def expire_due(progress: Callable[[Sequence[int]], Iterable[int]] = iter) -> int:
+    """Book what has expired, and free holds that have lapsed, in wallets that nobody books on.
+
+    Answers the number of wallets. Nothing waits for it: every verb does so first for its own
+    wallet, and what is shown never includes it. `progress` may wrap the wallets' ids.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            SELECT wallet_id FROM credits_lot
+                WHERE is_open AND expires_at <= statement_timestamp()
+            UNION
+            SELECT wallet_id FROM credits_hold
+                WHERE status = 'open' AND expires_at <= statement_timestamp()
+            ORDER BY wallet_id""")
+        due = [wallet_id for (wallet_id,) in cursor.fetchall()]
+    for wallet_id in progress(due):
+        _run("SELECT credits_settle_now(%s)", [wallet_id], None)
+    return len(due)
+
+
+# --- One call to the database -----------------------------------------------------------------
+
+
+def _positive(amount: int) -> int:
+    # `type`, not `isinstance`: True is an int to Python and a mistake to a ledger.
+    if type(amount) is not int:
+        raise errors.NotWhole(f"{amount!r} is not a whole number of credits.")
+    if amount == 0:
+        raise errors.ZeroAmount("0 credits can't be booked.")
+    if amount < 0:
+        raise errors.NegativeAmount(f"{amount} is negative.")
+    if amount > MAX_CREDITS:
+        raise errors.AmountTooLarge(f"{amount} is more than 2^53 - 1.")
+    return amount
+
+
+def _checked(key: str) -> str:
     if not isinstance(key, str) or not 0 < len(key) <= 200 or "\0" in key:
-        raise InvalidKey(f"{key!r} is no key: it takes 1 to 200 characters.")
-    try:
-        # A savepoint inside the caller's transaction, so that a refusal leaves it usable.
-        with transaction.atomic():
-            (entry,) = Entry.objects.raw(
-                "SELECT * FROM credits_post(%s, %s, %s, %s, %s, %s, %s, %s, 50::smallint, %s, %s)",
-                [
-                    wallet.pk,
-                    str(kind),
-                    str(ACCOUNT_OF[kind]),
-                    amount,
-                    key,
-                    note,
-                    actor.pk if actor else None,
-                    str(category),
-                    expires_at,
-                    paid,
-                ],
-            )
-    except DatabaseError as error:
-        raise (_refusal(error, wallet, amount, key) or error) from error
-    return entry
+        raise errors.InvalidKey(f"{key!r} is no key: it takes 1 to 200 characters.")
+    if key.startswith(_RESERVED):
+        raise errors.InvalidKey(f"{key!r} begins like the ledger's own keys.")
+    return key
 
 
-def _refusal(error: DatabaseError, wallet: Wallet, amount: int, key: str) -> LedgerError | None:
-    cause = error.__cause__
-    match getattr(cause, "sqlstate", None):
-        case "CR001":
-            return UnknownWallet(f"There is no wallet {wallet.pk}.")
-        case "CR002":
-            return KeyReused(f"The key {key!r} has booked something else in this wallet.")
-        case "CR003":
-            available = int(getattr(cause, "diag").message_detail)  # noqa: B009 (untyped cause)
-            return InsufficientCredits(available=available, needed=-amount)
-        case "CR004":
-            return InvalidAmount("The balance would pass 2^53 - 1 credits.")
-    return None
+def _call(model: type[Row], function: str, values: list[Any], amount: int | None = None) -> Row:
+    """Call one of the verbs in SQL, and make a model of the row that it answers."""
+    columns = ", ".join(field.column for field in model._meta.concrete_fields)
+    row = _run(f"SELECT {columns} FROM {function}", values, amount)  # noqa: S608 (ours)
+    names = [field.attname for field in model._meta.concrete_fields]
+    return model.from_db(connection.alias, names, row)
 
 
-@dataclass(frozen=True)
-class Violation:
-    """An invariant that doesn't hold, and where."""
+def _run(statement: str, values: list[Any], amount: int | None) -> tuple[Any, ...]:
+    for tries_left in reversed(range(TRIES)):
+        # A transaction that has failed can't be tried again from within.
+        is_last = connection.in_atomic_block or not tries_left
+        try:
+            return _execute(statement, values)
+        except DatabaseError as error:
+            state = getattr(error.__cause__, "sqlstate", None)
+            if state in _PASSING and not is_last:
+                time.sleep(random.uniform(0.01, 0.1))  # noqa: S311 (no secret)
+                continue
+            raise (_refusal(state, error, amount) or error) from error
+    raise AssertionError("unreachable")
 
-    invariant: str
-    wallet_id: int
-    detail: str
+
+def _execute(statement: str, values: list[Any]) -> tuple[Any, ...]:
+    with connection.cursor() as cursor:
+        if connection.in_atomic_block:
+            # A savepoint, so that a refusal leaves the caller's transaction usable.
+            with transaction.atomic():
+                cursor.execute(statement, values)
+        else:
+            cursor.execute(statement, values)  # a transaction of its own: one round trip
+        row: tuple[Any, ...] = cursor.fetchone()
+        return row
 
 
-_INVARIANTS: Final[dict[str, str]] = {
-    "balance is the sum of the entries": """
-        SELECT w.id, format('balance %s, entries %s', w.balance, coalesce(sum(e.amount), 0))
-        FROM credits_wallet w LEFT JOIN credits_entry e ON e.wallet_id = w.id
-        GROUP BY w.id HAVING w.balance <> coalesce(sum(e.amount), 0)""",
-    "balance is what the lots have left, and what is held": """
-        SELECT w.id, format('balance %s, lots %s, held %s', w.balance,
-                            coalesce(sum(l.remaining), 0), w.held)
-        FROM credits_wallet w LEFT JOIN credits_lot l ON l.wallet_id = w.id
-        GROUP BY w.id HAVING w.balance <> coalesce(sum(l.remaining), 0) + w.held""",
-    "each entry's balance follows from the one before": """
-        SELECT wallet_id,
-               format('entry %s: balance %s after %s and %s', id, balance, before, amount)
-        FROM (SELECT wallet_id, id, amount, balance,
-                     coalesce(lag(balance) OVER (PARTITION BY wallet_id ORDER BY id), 0) AS before
-              FROM credits_entry) AS chain
-        WHERE balance <> before + amount""",
-    "every incoming entry has its lot": """
-        SELECT e.wallet_id, format('entry %s of %s has a lot of %s', e.id, e.amount, l.amount)
-        FROM credits_entry e LEFT JOIN credits_lot l ON l.wallet_id = e.wallet_id AND l.id = e.id
-        WHERE e.amount > 0 AND l.amount IS DISTINCT FROM e.amount
-           OR e.amount < 0 AND l.id IS NOT NULL""",
-    "an outgoing entry draws its amount from lots": """
-        SELECT e.wallet_id, format('entry %s of %s drew %s', e.id, e.amount,
-                                   coalesce(sum(d.amount), 0))
-        FROM credits_entry e
-            LEFT JOIN credits_draw d ON d.wallet_id = e.wallet_id AND d.entry_id = e.id
-        GROUP BY e.wallet_id, e.id
-        HAVING coalesce(sum(d.amount), 0) <> greatest(-e.amount, 0)""",
-    "a lot has left what was not drawn": """
-        SELECT l.wallet_id, format('lot %s of %s: drawn %s, remaining %s', l.id, l.amount,
-                                   coalesce(sum(d.amount), 0), l.remaining)
-        FROM credits_lot l
-            LEFT JOIN credits_draw d ON d.wallet_id = l.wallet_id AND d.lot_id = l.id
-        GROUP BY l.wallet_id, l.id
-        HAVING l.amount - coalesce(sum(d.amount), 0) <> l.remaining""",
+_PASSING: Final = {"40P01", "40001"}
+"""A deadlock, a serialization failure."""
+
+_REFUSALS: Final[dict[str, tuple[type[errors.LedgerError], str]]] = {
+    "CR001": (errors.UnknownWallet, "There is no such wallet."),
+    "CR002": (errors.KeyReused, "The key has booked something else in this wallet."),
+    "CR004": (errors.AmountTooLarge, "The balance would pass 2^53 - 1 credits."),
+    "CR005": (errors.InvalidTerms, "These credits would have expired already."),
+    "CR006": (errors.UnknownGrant, "No grant has this key."),
+    "CR009": (errors.UnknownTransfer, "There is no such transfer."),
+    "CR010": (errors.TransferArrived, "The credits are in a wallet already."),
+    "CR011": (errors.UnknownHold, "There is no such hold."),
+    "CR012": (errors.HoldCaptured, "The hold was captured before."),
+    "CR013": (errors.HoldReleased, "The hold was released before."),
+    "CR014": (errors.HoldLapsed, "The time of the hold is up."),
+    "55P03": (errors.LedgerBusy, "The wallet is busy. Try again in a moment."),
 }
 
 
-def audit() -> list[Violation]:
-    """Every violated invariant, each checked over all wallets at once. Empty when all is well."""
-    violations = []
-    with connection.cursor() as cursor:
-        for invariant, query in _INVARIANTS.items():
-            cursor.execute(query)
-            violations += [Violation(invariant, *row) for row in cursor.fetchall()]
-    return violations
+def _refusal(
+    state: str | None, error: DatabaseError, amount: int | None
+) -> errors.LedgerError | None:
+    if state is None:
+        return None
+    if state in _REFUSALS:
+        refusal, words = _REFUSALS[state]
+        return refusal(words)
+    if not state.startswith("CR"):
+        return None
+    number = int(getattr(error.__cause__, "diag").message_detail)  # noqa: B009 (untyped cause)
+    match state:
+        case "CR003":
+            return errors.InsufficientCredits(available=number, needed=amount or 0)
+        case "CR007":
+            return errors.MoreThanGranted(number)
+        case "CR008":
+            return errors.CreditsOwed(number)
+        case "CR015":
+            return errors.HoldExceeded(number)
+        case "CR016":
+            return errors.MoreThanRevoked(number)
+    return None

@@ -1,6 +1,9 @@
 """The ledger's tables. Only `credits.ledger` writes them; the rules are in the database.
 
-The PL/pgSQL functions that book are in `credits/sql/`, installed by the migrations.
+What books is PL/pgSQL in `credits/sql/`, installed by the migrations. In the database the keys of
+all that belongs to a wallet begin with the wallet, so that it can live on one shard
+(docs/decisions/0002-keys-begin-with-the-wallet.md); where a model has an `id` of its own, it comes
+from a sequence, is unique by that, and is what Django goes by.
 """
 
 from typing import Final
@@ -11,6 +14,9 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
+
+MAX_CREDITS: Final = 2**53 - 1
+"""The largest balance: JavaScript reads every integer up to here exactly."""
 
 
 class Account(models.TextChoices):
@@ -32,9 +38,12 @@ class Kind(models.TextChoices):
     PROMOTION = "promotion", _("Promotion")
     GIFT_SENT = "gift_sent", _("Gift sent")
     GIFT_RECEIVED = "gift_received", _("Gift received")
+    GIFT_RETURNED = "gift_returned", _("Gift returned")
     SPEND = "spend", _("Spent")
     REFUND = "refund", _("Refund")
     DISPUTE = "dispute", _("Dispute")
+    RESTORAL = "restoral", _("Given back")
+    REPAYMENT = "repayment", _("Debt repaid")
     EXPIRY = "expiry", _("Expired")
     ADJUSTMENT = "adjustment", _("Adjustment")
 
@@ -45,12 +54,27 @@ ACCOUNT_OF: Final[dict[str, str]] = {
     Kind.PROMOTION: Account.ISSUED,
     Kind.GIFT_SENT: Account.ESCROW,
     Kind.GIFT_RECEIVED: Account.ESCROW,
+    Kind.GIFT_RETURNED: Account.ESCROW,
     Kind.SPEND: Account.SPENT,
     Kind.REFUND: Account.REVOKED,
     Kind.DISPUTE: Account.REVOKED,
+    Kind.RESTORAL: Account.REVOKED,
+    Kind.REPAYMENT: Account.REVOKED,
     Kind.EXPIRY: Account.EXPIRED,
     Kind.ADJUSTMENT: Account.ADJUSTED,
 }
+INCOMING: Final = [
+    Kind.PURCHASE,
+    Kind.RENEWAL,
+    Kind.PROMOTION,
+    Kind.GIFT_RECEIVED,
+    Kind.GIFT_RETURNED,
+    Kind.RESTORAL,
+]
+"""What brings credits in; an adjustment may go either way, all else takes them out."""
+
+CLAWBACKS: Final = [Kind.REFUND, Kind.DISPUTE]
+"""What may take more than there is: the rest is owed."""
 
 
 class Category(models.TextChoices):
@@ -59,7 +83,12 @@ class Category(models.TextChoices):
 
 
 class Wallet(models.Model):
-    """What one owner has, in whole credits. `held` is the part of `balance` that is reserved."""
+    """What one owner has, in whole credits.
+
+    `held` is the part of `balance` that is reserved, `owed` what a clawback could not take. The row
+    is as of the wallet's last entry: what has expired since is in it until that is booked. What to
+    show is `ledger.standing`.
+    """
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.PROTECT)
     balance = models.BigIntegerField(_("balance"), default=0)
@@ -70,7 +99,8 @@ class Wallet(models.Model):
         permissions = [("adjust_wallet", "Can adjust balances")]
         constraints = [
             models.CheckConstraint(
-                condition=Q(held__gte=0, balance__gte=F("held")), name="credits_wallet_covered"
+                condition=Q(held__gte=0, balance__gte=F("held"), balance__lte=MAX_CREDITS),
+                name="credits_wallet_covered",
             ),
             models.CheckConstraint(condition=Q(owed__gte=0), name="credits_wallet_owed"),
         ]
@@ -78,29 +108,30 @@ class Wallet(models.Model):
     def __str__(self) -> str:
         return str(self.user)
 
-    @property
-    def available(self) -> int:
-        """Credits that can be spent now."""
-        return self.balance - self.held
-
 
 class Entry(models.Model):
     """One movement between one wallet and one account of the house. Append-only.
 
-    In the database the primary key is `(wallet_id, id)`, so that a wallet and all that belongs to
-    it can live on one shard; `id` alone comes from a sequence and is what Django goes by
-    (docs/decisions/0002-keys-begin-with-the-wallet.md).
+    `owed` is the change of the wallet's debt: a clawback adds what it could not take, a repayment
+    lowers it by its amount. `about_id` is the entry that a clawback or a restoral is about.
     """
 
     wallet = models.ForeignKey(Wallet, models.PROTECT, db_index=False, related_name="entries")
     kind = models.CharField(_("kind"), max_length=20, choices=Kind.choices)
     account = models.CharField(_("account"), max_length=10, choices=Account.choices)
     amount = models.BigIntegerField(_("credits"), help_text=_("Plus is into the wallet."))
+    owed = models.BigIntegerField(_("owed"), default=0)
     balance = models.BigIntegerField(_("balance after"))
     key = models.CharField(_("key"), max_length=200)
+    about_id = models.BigIntegerField(_("about"), null=True, blank=True)
     note = models.CharField(_("note"), max_length=500, blank=True)
     actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
     )
     created_at = models.DateTimeField(_("time"), db_default=Now())
 
@@ -108,7 +139,22 @@ class Entry(models.Model):
         verbose_name_plural = "entries"
         constraints = [
             models.UniqueConstraint(fields=["wallet", "key"], name="credits_entry_wallet_key"),
-            models.CheckConstraint(condition=~Q(amount=0), name="credits_entry_moves"),
+            models.CheckConstraint(
+                condition=~Q(amount=0) | Q(kind__in=CLAWBACKS, owed__gt=0),
+                name="credits_entry_moves",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind__in=INCOMING, amount__gt=0)
+                | Q(kind=Kind.ADJUSTMENT)
+                | (~Q(kind__in=[*INCOMING, Kind.ADJUSTMENT]) & Q(amount__lte=0)),
+                name="credits_entry_sign",
+            ),
+            models.CheckConstraint(
+                condition=Q(owed=0)
+                | Q(kind__in=CLAWBACKS, owed__gt=0)
+                | Q(kind=Kind.REPAYMENT, owed=F("amount")),
+                name="credits_entry_owed",
+            ),
             models.CheckConstraint(condition=Q(balance__gte=0), name="credits_entry_balance"),
             models.CheckConstraint(
                 condition=Q(
@@ -118,31 +164,66 @@ class Entry(models.Model):
                 name="credits_entry_account",
             ),
         ]
+        indexes = [
+            # The statement of some days; its other order, by id, is the primary key.
+            models.Index(fields=["wallet", "created_at"], name="credits_entry_time"),
+            # The statement of some kinds. Spends are most of the entries, so that looking through
+            # all of them finds spends soon; without them this costs the hot path nothing.
+            models.Index(
+                fields=["wallet", "kind", "id"],
+                condition=~Q(kind=Kind.SPEND),
+                name="credits_entry_kind",
+            ),
+            # All wallets at once, newest first, for staff.
+            models.Index(fields=["id"], name="credits_entry_newest"),
+            models.Index(
+                fields=["actor"], condition=Q(actor__isnull=False), name="credits_entry_actor"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.amount:+} {self.kind}"
 
 
 class Lot(models.Model):
-    """What one incoming entry left to spend. Its `id` is that entry's.
+    """What one incoming entry left to spend; a gift brings a lot for each that it was drawn from.
 
-    Spent in this order: priority, soonest expiry, promotional before paid, oldest.
+    Spent in this order: priority, soonest expiry, promotional before paid, oldest. `held` is what
+    open holds have reserved of it, `revoked` how much of it a clawback has claimed (wherever that
+    was found), `paid` what the whole lot cost.
     """
 
-    id = models.BigIntegerField(primary_key=True)
-    wallet = models.ForeignKey(Wallet, models.PROTECT, db_index=False, related_name="lots")
+    wallet = models.ForeignKey(
+        Wallet, models.PROTECT, db_index=False, db_constraint=False, related_name="lots"
+    )
+    entry_id = models.BigIntegerField(_("entry"))
     amount = models.BigIntegerField(_("credits"), validators=[MinValueValidator(1)])
     remaining = models.BigIntegerField(_("remaining"))
+    held = models.BigIntegerField(_("held"), default=0)
+    revoked = models.BigIntegerField(_("revoked"), default=0)
     category = models.CharField(_("category"), max_length=11, choices=Category.choices)
     priority = models.SmallIntegerField(_("priority"), default=50)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     paid = models.BigIntegerField(_("paid"), default=0, help_text=_("In minor currency units."))
+    # The indexes hold to this and not to `remaining`, which every spend changes: so an update of a
+    # lot leaves them alone, until it is used up.
+    is_open = models.GeneratedField(
+        expression=Q(remaining__gt=0), output_field=models.BooleanField(), db_persist=True
+    )
 
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=Q(remaining__gte=0, remaining__lte=F("amount"), amount__gt=0),
+                condition=Q(
+                    remaining__gte=0,
+                    held__gte=0,
+                    amount__gt=0,
+                    amount__gte=F("remaining") + F("held"),
+                ),
                 name="credits_lot_remaining",
+            ),
+            models.CheckConstraint(
+                condition=Q(revoked__gte=0, revoked__lte=F("amount")), name="credits_lot_revoked"
             ),
             models.CheckConstraint(
                 condition=Q(priority__gte=0, priority__lte=100), name="credits_lot_priority"
@@ -154,6 +235,7 @@ class Lot(models.Model):
             models.CheckConstraint(condition=Q(paid__gte=0), name="credits_lot_cost"),
         ]
         indexes = [
+            models.Index(fields=["wallet", "entry_id"], name="credits_lot_entry"),
             # The open lots of a wallet, in the order of spending.
             models.Index(
                 F("wallet"),
@@ -161,9 +243,20 @@ class Lot(models.Model):
                 F("expires_at"),
                 F("category").desc(),
                 F("id"),
-                condition=Q(remaining__gt=0),
+                condition=Q(is_open=True),
                 name="credits_lot_open",
-            )
+            ),
+            # What has expired: of one wallet, and of all.
+            models.Index(
+                fields=["wallet", "expires_at"],
+                condition=Q(is_open=True, expires_at__isnull=False),
+                name="credits_lot_expiring",
+            ),
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(is_open=True, expires_at__isnull=False),
+                name="credits_lot_due",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -171,20 +264,135 @@ class Lot(models.Model):
 
 
 class Draw(models.Model):
-    """How much an outgoing entry took from a lot. Append-only."""
+    """How much an outgoing entry took from a lot, and the part of its cost. Append-only."""
 
-    wallet = models.ForeignKey(Wallet, models.PROTECT, db_index=False, related_name="draws")
+    pk = models.CompositePrimaryKey("wallet_id", "entry_id", "lot_id")
+    wallet = models.ForeignKey(
+        Wallet, models.PROTECT, db_index=False, db_constraint=False, related_name="draws"
+    )
     entry_id = models.BigIntegerField()
+    lot_id = models.BigIntegerField()
+    amount = models.BigIntegerField()
+    paid = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="credits_draw_amount"),
+            models.CheckConstraint(condition=Q(paid__gte=0), name="credits_draw_cost"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} from lot {self.lot_id}"
+
+
+class Hold(models.Model):
+    """Credits reserved for work whose cost is not known yet.
+
+    It has drawn its lots: neither expiry nor clawback reaches into it. Past `expires_at` an open
+    hold counts as released, whether or not that is on record yet.
+    """
+
+    class Status(models.TextChoices):
+        OPEN = "open", _("Open")
+        CAPTURED = "captured", _("Captured")
+        RELEASED = "released", _("Released")
+        LAPSED = "lapsed", _("Lapsed")
+
+    wallet = models.ForeignKey(Wallet, models.PROTECT, db_index=False, related_name="holds")
+    key = models.CharField(_("key"), max_length=200)
+    amount = models.BigIntegerField(_("credits"), validators=[MinValueValidator(1)])
+    status = models.CharField(
+        _("status"), max_length=8, choices=Status.choices, default=Status.OPEN
+    )
+    expires_at = models.DateTimeField(_("lapses"))
+    # The entry of what was captured.
+    entry_id = models.BigIntegerField(_("entry"), null=True, blank=True)
+    created_at = models.DateTimeField(_("placed"))
+    closed_at = models.DateTimeField(_("closed"), null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["wallet", "key"], name="credits_hold_wallet_key"),
+            models.CheckConstraint(condition=Q(amount__gt=0), name="credits_hold_amount"),
+            models.CheckConstraint(
+                condition=Q(status="open", closed_at__isnull=True)
+                | (~Q(status="open") & Q(closed_at__isnull=False)),
+                name="credits_hold_closed",
+            ),
+            models.CheckConstraint(
+                condition=Q(status="captured", entry_id__isnull=False)
+                | (~Q(status="captured") & Q(entry_id__isnull=True)),
+                name="credits_hold_captured",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["wallet", "expires_at"],
+                condition=Q(status="open"),
+                name="credits_hold_open",
+            ),
+            models.Index(
+                fields=["expires_at"], condition=Q(status="open"), name="credits_hold_due"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} held, {self.status}"
+
+
+class HoldDraw(models.Model):
+    """How much a hold has reserved of a lot. Append-only."""
+
+    pk = models.CompositePrimaryKey("wallet_id", "hold_id", "lot_id")
+    wallet = models.ForeignKey(
+        Wallet, models.PROTECT, db_index=False, db_constraint=False, related_name="+"
+    )
+    hold_id = models.BigIntegerField()
     lot_id = models.BigIntegerField()
     amount = models.BigIntegerField()
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["wallet", "entry_id", "lot_id"], name="credits_draw_once"
-            ),
-            models.CheckConstraint(condition=Q(amount__gt=0), name="credits_draw_amount"),
+            models.CheckConstraint(condition=Q(amount__gt=0), name="credits_holddraw_amount")
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount} from lot {self.lot_id}"
+        return f"{self.amount} of lot {self.lot_id}"
+
+
+class Transfer(models.Model):
+    """Credits on their way from one wallet to another, or back: what is in escrow.
+
+    `entry_id` is the entry by which they left `wallet`; they arrive in `to_wallet` by `to_entry_id`.
+    """
+
+    pk = models.CompositePrimaryKey("wallet_id", "entry_id")
+    wallet = models.ForeignKey(
+        Wallet, models.PROTECT, db_index=False, db_constraint=False, related_name="transfers"
+    )
+    entry_id = models.BigIntegerField()
+    amount = models.BigIntegerField(_("credits"))
+    to_wallet = models.ForeignKey(
+        Wallet, models.PROTECT, null=True, db_constraint=False, related_name="+"
+    )
+    to_entry_id = models.BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="credits_transfer_amount"),
+            models.CheckConstraint(
+                condition=Q(to_wallet__isnull=True, to_entry_id__isnull=True)
+                | Q(to_wallet__isnull=False, to_entry_id__isnull=False),
+                name="credits_transfer_arrival",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["wallet"],
+                condition=Q(to_wallet__isnull=True),
+                name="credits_transfer_open",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} from wallet {self.wallet_id}"

@@ -2,14 +2,29 @@
 -- (docs/decisions/0002-keys-begin-with-the-wallet.md).
 ALTER TABLE credits_entry DROP CONSTRAINT credits_entry_pkey, ADD PRIMARY KEY (wallet_id, id);
 ALTER TABLE credits_lot DROP CONSTRAINT credits_lot_pkey, ADD PRIMARY KEY (wallet_id, id);
-ALTER TABLE credits_draw DROP CONSTRAINT credits_draw_pkey, ADD PRIMARY KEY (wallet_id, id);
-ALTER TABLE credits_lot ADD CONSTRAINT credits_lot_entry
-    FOREIGN KEY (wallet_id, id) REFERENCES credits_entry (wallet_id, id);
-ALTER TABLE credits_draw ADD CONSTRAINT credits_draw_entry
+ALTER TABLE credits_hold DROP CONSTRAINT credits_hold_pkey, ADD PRIMARY KEY (wallet_id, id);
+ALTER TABLE credits_entry ADD CONSTRAINT credits_entry_about
+    FOREIGN KEY (wallet_id, about_id) REFERENCES credits_entry (wallet_id, id);
+ALTER TABLE credits_lot ADD CONSTRAINT credits_lot_of_entry
     FOREIGN KEY (wallet_id, entry_id) REFERENCES credits_entry (wallet_id, id);
-ALTER TABLE credits_draw ADD CONSTRAINT credits_draw_lot
+ALTER TABLE credits_draw ADD CONSTRAINT credits_draw_of_entry
+    FOREIGN KEY (wallet_id, entry_id) REFERENCES credits_entry (wallet_id, id);
+ALTER TABLE credits_draw ADD CONSTRAINT credits_draw_of_lot
     FOREIGN KEY (wallet_id, lot_id) REFERENCES credits_lot (wallet_id, id);
-CREATE INDEX credits_draw_of_lot ON credits_draw (wallet_id, lot_id);
+ALTER TABLE credits_hold ADD CONSTRAINT credits_hold_of_entry
+    FOREIGN KEY (wallet_id, entry_id) REFERENCES credits_entry (wallet_id, id);
+ALTER TABLE credits_holddraw ADD CONSTRAINT credits_holddraw_of_hold
+    FOREIGN KEY (wallet_id, hold_id) REFERENCES credits_hold (wallet_id, id);
+ALTER TABLE credits_holddraw ADD CONSTRAINT credits_holddraw_of_lot
+    FOREIGN KEY (wallet_id, lot_id) REFERENCES credits_lot (wallet_id, id);
+ALTER TABLE credits_transfer ADD CONSTRAINT credits_transfer_of_entry
+    FOREIGN KEY (wallet_id, entry_id) REFERENCES credits_entry (wallet_id, id);
+ALTER TABLE credits_transfer ADD CONSTRAINT credits_transfer_of_arrival
+    FOREIGN KEY (to_wallet_id, to_entry_id) REFERENCES credits_entry (wallet_id, id);
+
+-- Room on the page for the next version of a row that every booking updates: no index changes then.
+ALTER TABLE credits_wallet SET (fillfactor = 70);
+ALTER TABLE credits_lot SET (fillfactor = 80);
 
 -- What has been booked stays booked.
 CREATE FUNCTION credits_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -17,11 +32,14 @@ BEGIN
     RAISE EXCEPTION '% is append-only: book a new entry instead', TG_TABLE_NAME
         USING ERRCODE = 'restrict_violation';
 END $$;
-CREATE TRIGGER credits_entry_append_only BEFORE UPDATE OR DELETE ON credits_entry
-    FOR EACH ROW EXECUTE FUNCTION credits_refuse_change();
-CREATE TRIGGER credits_entry_no_truncate BEFORE TRUNCATE ON credits_entry
-    FOR EACH STATEMENT EXECUTE FUNCTION credits_refuse_change();
-CREATE TRIGGER credits_draw_append_only BEFORE UPDATE OR DELETE ON credits_draw
-    FOR EACH ROW EXECUTE FUNCTION credits_refuse_change();
-CREATE TRIGGER credits_draw_no_truncate BEFORE TRUNCATE ON credits_draw
-    FOR EACH STATEMENT EXECUTE FUNCTION credits_refuse_change();
+DO $$
+DECLARE
+    v_table text;
+BEGIN
+    FOREACH v_table IN ARRAY ARRAY['credits_entry', 'credits_draw', 'credits_holddraw'] LOOP
+        EXECUTE format('CREATE TRIGGER %1$s_append_only BEFORE UPDATE OR DELETE ON %1$s
+            FOR EACH ROW EXECUTE FUNCTION credits_refuse_change()', v_table);
+        EXECUTE format('CREATE TRIGGER %1$s_no_truncate BEFORE TRUNCATE ON %1$s
+            FOR EACH STATEMENT EXECUTE FUNCTION credits_refuse_change()', v_table);
+    END LOOP;
+END $$;

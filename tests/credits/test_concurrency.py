@@ -5,7 +5,7 @@ import random
 import pytest
 
 from accounts.models import User
-from credits import ledger
+from credits import errors, ledger
 from credits.models import Entry, Wallet
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -19,7 +19,7 @@ def test_parallel_spends_stop_at_zero(wallet, at_once):
         for step in range(10):
             try:
                 ledger.spend(wallet, 10, key=f"s:{index}:{step}")
-            except ledger.InsufficientCredits:
+            except errors.InsufficientCredits:
                 continue
             spent += 1
         return spent

@@ -1,102 +1,282 @@
-"""The ledger against a plain model of it, by random sequences of its verbs."""
+"""The ledger against a plain model of it (`model.py`), by random sequences of all its verbs."""
 
+import os
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from accounts.models import User
-from credits import ledger
-from credits.models import Entry, Lot
+from credits import errors, ledger
+from credits.audit import audit
+from credits.models import Entry, Hold, Lot
+from tests.credits import model
 
-KEYS = st.integers(0, 12).map(lambda number: f"key:{number}")
-AMOUNTS = st.integers(1, 1000)
-DAYS = st.sampled_from([None, 1, 30])
+# Mostly new ones; now and then one that has booked something.
+KEYS = st.integers(0, 150).map(lambda number: f"key:{number}")
+AMOUNTS = st.integers(1, 80)
+WALLETS = st.integers(0, 1)
+CATEGORIES = st.sampled_from(["paid", "promotional"])
+HOURS = st.sampled_from([1, 5, 24, 240])
+LONG = os.environ.get("LEDGER_FUZZ") == "long"
 
 
 class LedgerMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        self.count = User.objects.count()
-        self.user = User.objects.create_user(f"machine{self.count}@example.com")
-        self.wallet = ledger.wallet_of(self.user)
-        self.start = timezone.now() + timedelta(days=1)
-        self.booked = {}  # key -> inputs
-        self.lots = []  # [order of spending, remaining]
+        first = User.objects.count()
+        self.users = [
+            User.objects.create_user(f"machine{first + number}@example.com") for number in range(2)
+        ]
+        self.wallets = [ledger.wallet_of(user) for user in self.users]
+        self.models = [model.Wallet(), model.Wallet()]
+        self.start = timezone.now()
+        self.hour = 0
+        self.holds: list[tuple[int, str, Hold]] = []
+        self.transfers: list[dict[str, Any]] = []
 
-    def book(self, key, inputs, amount, verb, order=None):
-        if key in self.booked and self.booked[key] != inputs:
-            with pytest.raises(ledger.KeyReused):
-                verb()
-        elif key in self.booked:
-            verb()
-        elif amount < 0 and -amount > self.balance:
-            with pytest.raises(ledger.InsufficientCredits) as refused:
-                verb()
-            assert (refused.value.available, refused.value.needed) == (self.balance, -amount)
+    def both(self, number, key, inputs, real, modelled):
+        """Do it in the ledger and in the model; they agree on the outcome."""
+        wallet = self.models[number]
+        known = wallet.booked.get(key) if key is not None else None
+        if known is not None:
+            if known == inputs:
+                count = Entry.objects.count()
+                answer = real()
+                assert Entry.objects.count() == count
+                return answer, None, False
+            with pytest.raises(errors.KeyReused):
+                real()
+            return None, None, False
+        try:
+            after, modelled_answer = wallet.do(self.hour, modelled)
+        except errors.LedgerError as expected:
+            with pytest.raises(type(expected)) as refused:
+                real()
+            assert vars(refused.value) == vars(expected)
+            return None, None, False
+        answer = real()
+        if key is not None:
+            after.booked[key] = inputs
+        self.models[number] = after
+        return answer, modelled_answer, True
+
+    @rule(hours=HOURS)
+    def time_passes(self, hours):
+        # All times of the ledger move back instead.
+        self.hour += hours
+        self.start -= timedelta(hours=hours)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE credits_lot SET expires_at = expires_at - interval '{hours} hours'"
+            )
+            cursor.execute(
+                f"""UPDATE credits_hold SET expires_at = expires_at - interval '{hours} hours',
+                    created_at = created_at - interval '{hours} hours'"""
+            )
+
+    @rule(
+        number=WALLETS,
+        key=KEYS,
+        amount=st.integers(50, 300),
+        category=CATEGORIES,
+        priority=st.sampled_from([50, 10]),
+        hours=st.one_of(st.none(), HOURS, st.just("never")),
+        cents=st.integers(0, 500),
+    )
+    def grant(self, number, key, amount, category, priority, hours, cents):
+        paid = cents if category == "paid" else 0
+        expires_at, default = None, {"paid": model.FOREVER, "promotional": self.hour + 90 * 24}
+        if hours == "never":
+            expires_at, expires = ledger.NEVER, model.FOREVER
+        elif hours is None:
+            expires = default[category]
         else:
-            assert verb().balance == self.balance + amount
-            self.booked[key] = inputs
-            if amount > 0:
-                self.lots.append([order, amount])
-            else:
-                self.draw(-amount)
-
-    def draw(self, amount):
-        for lot in sorted(self.lots, key=lambda lot: lot[0]):
-            part = min(amount, lot[1])
-            lot[1] -= part
-            amount -= part
-
-    @property
-    def balance(self):
-        return sum(remaining for _, remaining in self.lots)
-
-    @rule(key=KEYS, amount=AMOUNTS, category=st.sampled_from(["paid", "promotional"]), days=DAYS)
-    def grant(self, key, amount, category, days):
-        expires_at = None if days is None else self.start + timedelta(days=days)
-        self.book(
+            expires = self.hour + hours
+            expires_at = self.start + timedelta(hours=expires)
+        known = self.models[number].booked.get(key)
+        # The shop's default, and never, are no part of what a key stands for.
+        explicit = expires if isinstance(hours, int) else None
+        inputs = ("grant", amount, category, priority, paid, explicit)
+        if known and known[:5] == inputs[:5]:
+            inputs = known if explicit is None else inputs
+            if explicit is not None and known[5] is None and known != inputs:
+                return  # the default may be the very hour
+        self.both(
+            number,
             key,
-            ("promotion", amount, category, days),
-            amount,
+            inputs,
             lambda: ledger.grant(
-                self.wallet,
+                self.wallets[number],
                 amount,
                 key=key,
-                kind="promotion",
+                kind="purchase",
                 category=category,
+                priority=priority,
                 expires_at=expires_at,
+                paid=paid,
             ),
-            order=(days or 10**6, category == "paid", len(self.lots)),
+            lambda wallet: wallet.grant(key, amount, category, priority, expires),
         )
 
-    @rule(key=KEYS, amount=AMOUNTS)
-    def spend(self, key, amount):
-        self.book(
-            key, ("spend", -amount), -amount, lambda: ledger.spend(self.wallet, amount, key=key)
-        )
-
-    @rule(key=KEYS, amount=st.integers(-1000, 1000).filter(bool))
-    def adjust(self, key, amount):
-        self.book(
+    @rule(number=WALLETS, key=KEYS, amount=AMOUNTS)
+    def spend(self, number, key, amount):
+        self.both(
+            number,
             key,
-            ("adjustment", amount),
-            amount,
-            lambda: ledger.adjust(self.wallet, amount, key=key, note="", actor=None),
-            order=(10**6, False, len(self.lots)),
+            ("spend", amount),
+            lambda: ledger.spend(self.wallets[number], amount, key=key),
+            lambda wallet: wallet.take(amount),
         )
+
+    @rule(number=WALLETS, key=KEYS, amount=st.integers(-80, 80).filter(bool))
+    def adjust(self, number, key, amount):
+        def up(wallet):
+            wallet.grant(key, amount, "promotional", 50, model.FOREVER)
+            del wallet.granted[key]
+
+        self.both(
+            number,
+            key,
+            ("adjust", amount),
+            lambda: ledger.adjust(self.wallets[number], amount, key=key, note="", actor=None),
+            up if amount > 0 else lambda wallet: wallet.take(-amount),
+        )
+
+    def some_grant(self, data, number):
+        return data.draw(st.sampled_from(["none", *self.models[number].granted]))
+
+    @rule(number=WALLETS, key=KEYS, amount=AMOUNTS, data=st.data())
+    def revoke(self, number, key, amount, data):
+        of = self.some_grant(data, number)
+        if of == "none" and key in self.models[number].booked:
+            return  # refused for either reason
+        self.both(
+            number,
+            key,
+            ("revoke", amount, of),
+            lambda: ledger.revoke(self.wallets[number], amount, of=of, key=key, kind="refund"),
+            lambda wallet: wallet.revoke(amount, of),
+        )
+
+    @rule(number=WALLETS, key=KEYS, amount=AMOUNTS, data=st.data())
+    def restore(self, number, key, amount, data):
+        of = self.some_grant(data, number)
+        if of == "none" and key in self.models[number].booked:
+            return
+        self.both(
+            number,
+            key,
+            ("restore", amount, of),
+            lambda: ledger.restore(self.wallets[number], amount, of=of, key=key),
+            lambda wallet: wallet.restore(amount, of, self.hour),
+        )
+
+    @rule(number=WALLETS, key=KEYS, amount=AMOUNTS, hours=st.integers(1, 24))
+    def hold(self, number, key, amount, hours):
+        key = f"h{key}"  # holds have keys of their own
+        answer, _, is_new = self.both(
+            number,
+            key,
+            ("hold", amount, hours),
+            lambda: ledger.hold(
+                self.wallets[number], amount, key=key, expires_in=timedelta(hours=hours)
+            ),
+            lambda wallet: wallet.hold(key, amount, self.hour + hours),
+        )
+        if is_new:
+            self.holds.append((number, key, answer))
+
+    @precondition(lambda self: self.holds)
+    @rule(data=st.data(), amount=AMOUNTS)
+    def capture(self, data, amount):
+        number, key, hold = data.draw(st.sampled_from(self.holds))
+        self.both(
+            number,
+            None,
+            (),
+            lambda: ledger.capture(hold, amount),
+            lambda wallet: wallet.capture(key, amount, self.hour),
+        )
+
+    @precondition(lambda self: self.holds)
+    @rule(data=st.data())
+    def release(self, data):
+        number, key, hold = data.draw(st.sampled_from(self.holds))
+        before = self.models[number].holds[key]
+        if before.status in {"released", "lapsed"}:
+            ledger.release(hold)  # changes nothing, settles nothing
+            return
+        self.both(
+            number,
+            None,
+            (),
+            lambda: ledger.release(hold),
+            lambda wallet: wallet.release(key, self.hour),
+        )
+
+    @rule(number=WALLETS, key=KEYS, amount=AMOUNTS)
+    def send(self, number, key, amount):
+        answer, lots, is_new = self.both(
+            number,
+            key,
+            ("send", amount),
+            lambda: ledger.send(self.wallets[number], amount, key=key),
+            lambda wallet: wallet.send(amount),
+        )
+        if is_new:
+            self.transfers.append({"real": answer, "lots": lots, "arrived": None})
+
+    @precondition(lambda self: self.transfers)
+    @rule(data=st.data(), number=WALLETS)
+    def receive(self, data, number):
+        index = data.draw(st.integers(0, len(self.transfers) - 1))
+        transfer = self.transfers[index]
+        key = f"transfer:{index}"
+        if transfer["arrived"] not in (None, number):
+            with pytest.raises(errors.TransferArrived):
+                ledger.receive(self.wallets[number], transfer["real"], key=key)
+            return
+        self.both(
+            number,
+            key,
+            ("receive",),
+            lambda: ledger.receive(self.wallets[number], transfer["real"], key=key),
+            lambda wallet: wallet.receive(transfer["lots"], self.hour),
+        )
+        transfer["arrived"] = number
+
+    @rule()
+    def expire_due(self):
+        ledger.expire_due()
+        self.models = [wallet.at(self.hour) for wallet in self.models]
 
     @invariant()
     def agrees(self):
-        assert ledger.balance_of(self.user) == self.balance
-        assert Entry.objects.filter(wallet=self.wallet).count() == len(self.booked)
-        lots = Lot.objects.filter(wallet=self.wallet).order_by("id")
-        assert list(lots.values_list("remaining", flat=True)) == [left for _, left in self.lots]
-        assert ledger.audit() == []
+        for user, wallet, modelled in zip(self.users, self.wallets, self.models, strict=True):
+            now = modelled.at(self.hour)
+            assert ledger.standing(user) == ledger.Standing(
+                now.available + now.held, now.held, now.owed
+            )
+            assert ledger.balance_of(user) == now.available
+            assert Entry.objects.filter(wallet=wallet).count() == modelled.entries
+            lots = Lot.objects.filter(wallet=wallet).order_by("id")
+            assert list(lots.values_list("amount", "remaining", "revoked")) == [
+                (lot.amount, lot.remaining, lot.revoked) for lot in modelled.lots
+            ]
+        assert audit() == []
 
 
 class TestLedger(TestCase):
@@ -104,8 +284,8 @@ class TestLedger(TestCase):
         run_state_machine_as_test(
             LedgerMachine,
             settings=settings(
-                max_examples=25,
-                stateful_step_count=30,
+                max_examples=1000 if LONG else 30,
+                stateful_step_count=50,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),
