@@ -113,12 +113,12 @@ def _wait_for(address: str) -> None:
 def _tell_the_story(browser: Browser, env: dict[str, str]) -> None:
     site = env["BASE_URL"]
     page = _sign_in(browser, site, EMAIL)
-    _buy(page, site, 2000, "subscription")
     _buy(page, site, 5000, "payment")
-    _manage(env, "shell", "-v0", "-c", MOVE)
-
     page.goto(f"{site}/credits?credits=499")
     _shoot(page, "shop")
+
+    _buy(page, site, 2000, "subscription")
+    _manage(env, "shell", "-v0", "-c", MOVE)
     page.goto(f"{site}/dashboard")
     _shoot(page, "dashboard")
     page.goto(f"{site}/api/billing/portal-link")
