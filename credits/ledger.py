@@ -384,7 +384,7 @@ def _checked(key: str) -> str:
 
 def _call(model: type[Row], function: str, values: list[Any], amount: int | None = None) -> Row:
     """Call one of the verbs in SQL, and make a model of the row that it answers."""
-    columns = ", ".join(field.column for field in model._meta.concrete_fields)
+    columns = ", ".join(str(field.column) for field in model._meta.concrete_fields)
     row = _run(f"SELECT {columns} FROM {function}", values, amount)  # noqa: S608 (ours)
     names = [field.attname for field in model._meta.concrete_fields]
     return model.from_db(connection.alias, names, row)

@@ -13,6 +13,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.db.models.lookups import GreaterThan
 from django.utils.translation import gettext_lazy as _
 
 MAX_CREDITS: Final = 2**53 - 1
@@ -208,7 +209,9 @@ class Lot(models.Model):
     # The indexes hold to this and not to `remaining`, which every spend changes: so an update of a
     # lot leaves them alone, until it is used up.
     is_open = models.GeneratedField(
-        expression=Q(remaining__gt=0), output_field=models.BooleanField(), db_persist=True
+        expression=GreaterThan(F("remaining"), 0),
+        output_field=models.BooleanField(),
+        db_persist=True,
     )
 
     class Meta:
@@ -363,7 +366,7 @@ class HoldDraw(models.Model):
 class Transfer(models.Model):
     """Credits on their way from one wallet to another, or back: what is in escrow.
 
-    `entry_id` is the entry by which they left `wallet`; they arrive in `to_wallet` by `to_entry_id`.
+    They left `wallet` by the entry `entry_id`, and arrive in `to_wallet` by `to_entry_id`.
     """
 
     pk = models.CompositePrimaryKey("wallet_id", "entry_id")

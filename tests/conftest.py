@@ -75,12 +75,13 @@ def dead_stripe(settings) -> str:
 
 @pytest.fixture
 def user() -> User:
-    return User.objects.create_user("ada@example.com", "correct horse battery")
+    # Nobody signs in by it: to hash a password takes longer than most of the tests.
+    return User.objects.create_user("ada@example.com")
 
 
 @pytest.fixture
 def other_user() -> User:
-    return User.objects.create_user("eve@example.com", "correct horse battery")
+    return User.objects.create_user("eve@example.com")
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def wallet(user: User) -> Wallet:
 
 @pytest.fixture
 def staff() -> User:
-    return User.objects.create_superuser("admin@example.com", "correct horse battery")
+    return User.objects.create_superuser("admin@example.com")
 
 
 @pytest.fixture

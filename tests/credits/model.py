@@ -208,8 +208,12 @@ class Wallet:
         self.settle(hour)
         self.repay(arrived)
 
-    def do(self, hour: int, verb: Callable[["Wallet"], Any]) -> tuple["Wallet", Any]:
-        """The wallet after a verb, and what it answered."""
+    def do(
+        self, hour: int, verb: Callable[["Wallet"], Any]
+    ) -> tuple["Wallet", Any, errors.LedgerError | None]:
+        """The wallet after a verb, and what it answered, or why it refused."""
         after = self.at(hour)
-        answer = verb(after)
-        return after, answer
+        try:
+            return after, verb(after), None
+        except errors.LedgerError as refusal:
+            return self, None, refusal

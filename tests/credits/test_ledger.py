@@ -7,7 +7,6 @@ from django.utils import timezone
 
 from accounts.models import User
 from credits import errors, ledger
-from credits.audit import audit
 from credits.models import Draw, Entry, Lot, Wallet
 
 pytestmark = pytest.mark.django_db
@@ -244,7 +243,8 @@ def _delete_behind_django(user):
         "UPDATE credits_lot SET revoked = amount + 1",
         "UPDATE credits_lot SET held = amount",
         "INSERT INTO credits_lot (wallet_id, entry_id, amount, remaining, held, revoked, category,"
-        " priority, paid) SELECT wallet_id, entry_id + 99, 1, 1, 0, 0, 'paid', 50, 0 FROM credits_lot",
+        " priority, paid)"
+        " SELECT wallet_id, entry_id + 99, 1, 1, 0, 0, 'paid', 50, 0 FROM credits_lot",
         "INSERT INTO credits_entry (wallet_id, kind, account, amount, owed, balance, key, note)"
         " SELECT wallet_id, 'spend', 'spent', 5, 0, 25, 'k', '' FROM credits_lot",
         "INSERT INTO credits_entry (wallet_id, kind, account, amount, owed, balance, key, note)"
