@@ -121,7 +121,10 @@ def raw_body(request: HttpRequest, limit: int) -> bytes:
         declared = int(request.headers.get("Content-Length") or 0)
     except ValueError:
         declared = 0
-    body = b"" if declared > limit else request.read(limit + 1)
+    # Django takes a body without Content-Length for none; gunicorn knows where its chunks end.
+    chunked = "Content-Length" not in request.headers and "Transfer-Encoding" in request.headers
+    source = request.META["wsgi.input"] if chunked else request
+    body = b"" if declared > limit else source.read(limit + 1)
     if declared > limit or len(body) > limit:
         raise Refusal(
             413,

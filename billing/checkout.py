@@ -1,17 +1,20 @@
 """Selling: an order, and Stripe's page to pay it on."""
 
+import functools
 import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import stripe
 from django.conf import settings
+from django.utils import timezone
 
 from accounts.models import User
 from billing import stripe_api
 from billing.customers import with_customer
 from billing.models import Mode, Purchase, Subscription
 from billing.pricing import CURRENCY, Quote, quote
-from billing.stripe_api import Clock
+from billing.stripe_api import Clock, StripeRefused
 from billing.stripe_objects import METADATA_TYPE
 
 if TYPE_CHECKING:
@@ -49,6 +52,9 @@ def start_checkout(
     `AlreadySubscribed`, `StripeUnavailable`, `StripeRefused`; nothing is charged then.
     """
     purchase = _place_order(user, credits, mode, request_id, expected_total)
+    # An order of before may be opened now, and another plan have begun meanwhile.
+    if purchase.mode == Mode.SUBSCRIPTION and not purchase.is_paid and _has_plan(user):
+        raise AlreadySubscribed
     if not purchase.stripe_session_url:
         _open_session(purchase)
     return purchase.stripe_session_url
@@ -64,7 +70,7 @@ def _place_order(
     price = quote(credits)
     if expected_total is not None and expected_total != price.total:
         raise PriceChanged(price)
-    if mode == Mode.SUBSCRIPTION and live_subscription(user) is not None:
+    if mode == Mode.SUBSCRIPTION and _has_plan(user):
         raise AlreadySubscribed
     order = {
         "user": user,
@@ -91,6 +97,23 @@ def _same_order(
     return purchase
 
 
+def _has_plan(user: User) -> bool:
+    if live_subscription(user) is not None:
+        return True
+    # Paid for, and the event that describes the plan is still on its way (Stripe tries for 3 days).
+    return (
+        Purchase.objects.filter(
+            user=user,
+            mode=Mode.SUBSCRIPTION,
+            status=Purchase.Status.PAID,
+            stripe_payment_id__isnull=False,
+            paid_at__gt=timezone.now() - timedelta(days=3),
+        )
+        .exclude(stripe_payment_id__in=Subscription.objects.filter(user=user).values("stripe_id"))
+        .exists()
+    )
+
+
 def live_subscription(user: User) -> Subscription | None:
     return (
         Subscription.objects.filter(user=user, status__in=Subscription.LIVE)
@@ -101,6 +124,8 @@ def live_subscription(user: User) -> Subscription | None:
 
 def _open_session(purchase: Purchase) -> None:
     clock = Clock()
+    if purchase.mode == Mode.SUBSCRIPTION:
+        _close_earlier(purchase, clock)
     used: list[str] = []
 
     def open_session(customer_id: str) -> stripe.checkout.Session:
@@ -121,6 +146,23 @@ def _open_session(purchase: Purchase) -> None:
         stripe_session_id=session.id, stripe_session_url=session.url or ""
     )
     purchase.refresh_from_db()
+
+
+def _close_earlier(purchase: Purchase, clock: Clock) -> None:
+    # Each open page can be paid, and two plans are one too many: the latest order counts.
+    earlier = Purchase.objects.filter(
+        user=purchase.user, mode=Mode.SUBSCRIPTION, status=Purchase.Status.PENDING
+    ).exclude(pk=purchase.pk)
+    sessions = stripe_api.client().v1.checkout.sessions
+    for order in earlier.exclude(stripe_session_id=None):
+        expire = functools.partial(sessions.expire, order.stripe_session_id or "")
+        ask = functools.partial(sessions.retrieve, order.stripe_session_id or "")
+        try:
+            stripe_api.call(expire, clock)
+        except StripeRefused:
+            # It isn't open: either it has run out, or it has just been paid.
+            if stripe_api.call(ask, clock).status == "complete":
+                raise AlreadySubscribed from None
 
 
 def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParams":

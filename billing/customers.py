@@ -50,13 +50,26 @@ def with_customer(user: User, use: Callable[[str], T], clock: Clock) -> T:
 
 def _stripe_id(customer: StripeCustomer, clock: Clock) -> str:
     if customer.stripe_id is None:
-        created = stripe_api.keyed_call(
-            customer,
-            lambda options: stripe_api.client().v1.customers.create(
-                {"email": customer.email, "metadata": {"user_id": str(customer.user_id)}}, options
-            ),
-            clock,
-        )
+        if not customer.email:
+            StripeCustomer.objects.filter(pk=customer.pk, email="").update(
+                email=customer.user.email
+            )
+            customer.refresh_from_db()
+        try:
+            created = stripe_api.keyed_call(
+                customer,
+                lambda options: stripe_api.client().v1.customers.create(
+                    {"email": customer.email, "metadata": {"user_id": str(customer.user_id)}},
+                    options,
+                ),
+                clock,
+            )
+        except StripeRefused:
+            # Nothing was made. The next try is another, with the address as it is then.
+            StripeCustomer.objects.filter(
+                pk=customer.pk, stripe_id=None, attempt=customer.attempt
+            ).update(attempt=F("attempt") + 1, email="")
+            raise
         customer.stripe_id = created.id
         customer.save(update_fields=["stripe_id"])
     return customer.stripe_id

@@ -59,8 +59,11 @@ def fulfil_checkout(session: Mapping[str, Any]) -> None:
         invoice_id = stripe_id(session.get("invoice"))
         if not invoice_id:
             return  # `invoice.paid` tells the same payment
+        subscription_id = stripe_id(session.get("subscription"))
+        if purchase.stripe_payment_id not in (None, subscription_id):
+            raise Quarantined("A second subscription of the same purchase was paid.", purchase)
         _grant(purchase, f"invoice:{invoice_id}", Kind.PURCHASE)
-        _mark_paid(purchase, stripe_id(session.get("subscription")))
+        _mark_paid(purchase, subscription_id)
     else:
         _grant(purchase, f"purchase:{purchase.pk}", Kind.PURCHASE)
         _mark_paid(purchase, stripe_id(session.get("payment_intent")))
@@ -95,27 +98,42 @@ def fulfil_invoice(invoice: Mapping[str, Any], subscription_id: str, details: An
     _check_sale(purchase, metadata, mode=Mode.SUBSCRIPTION, **sale)
     if purchase.stripe_payment_id not in (None, subscription_id):
         raise Quarantined("A second subscription of the same purchase was paid.", purchase)
-    _grant(purchase, f"invoice:{invoice['id']}", kind)
+    invoice_id = stripe_id(invoice.get("id"))
+    if invoice_id is None:
+        raise Quarantined("The invoice has no id.", purchase)
+    _grant(purchase, f"invoice:{invoice_id}", kind)
     _mark_paid(purchase, subscription_id)
 
 
 def expire_checkout(session: Mapping[str, Any]) -> None:
     """Close the purchase of a session that ran out unpaid. Raises `NotOurs`."""
+    _close(session, Purchase.Status.EXPIRED)
+
+
+def fail_checkout(session: Mapping[str, Any]) -> None:
+    """Close the purchase of a session whose bank debit failed, days later. Raises `NotOurs`."""
+    _close(session, Purchase.Status.FAILED)
+
+
+def _close(session: Mapping[str, Any], status: str) -> None:
     purchase = _purchase_of_session(session, our_metadata(session.get("metadata")))
     if (
         purchase is not None
         and purchase.status == Purchase.Status.PENDING
         and purchase.stripe_session_id in (None, session["id"])
     ):
-        purchase.status = Purchase.Status.EXPIRED
+        purchase.status = status
         purchase.save(update_fields=["status"])
 
 
 def _purchase_of_session(
     session: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> Purchase | None:
-    return _locked(stripe_session_id=session["id"]) or _locked(
-        id=uuid_of(metadata.get("purchase_id"))
+    payment_id = stripe_id(session.get("subscription")) or stripe_id(session.get("payment_intent"))
+    return (
+        _locked(stripe_session_id=session["id"])
+        or _locked(id=uuid_of(metadata.get("purchase_id")))
+        or (_locked(stripe_payment_id=payment_id) if payment_id else None)
     )
 
 

@@ -16,6 +16,8 @@ from accounts.models import User
 
 MIN_CREDITS: Final = 10
 MAX_CREDITS: Final = 100_000
+MAX_UNIT_PRICE: Final = 90_000
+"""Ten-thousandths: a dear order still fits what Stripe charges at most, $999,999.99."""
 
 
 class PriceTier(models.Model):
@@ -33,7 +35,7 @@ class PriceTier(models.Model):
     )
     unit_price_e4 = models.PositiveIntegerField(
         _("price of a credit"),
-        validators=[MinValueValidator(1)],
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_UNIT_PRICE)],
         help_text=_("In ten-thousandths of a dollar: 95 is $0.0095."),
     )
 
@@ -45,7 +47,8 @@ class PriceTier(models.Model):
                 name="billing_pricetier_range",
             ),
             models.CheckConstraint(
-                condition=Q(unit_price_e4__gt=0), name="billing_pricetier_price"
+                condition=Q(unit_price_e4__gt=0, unit_price_e4__lte=MAX_UNIT_PRICE),
+                name="billing_pricetier_price",
             ),
         ]
 
@@ -192,7 +195,7 @@ class Event(models.Model):
     class Status(models.TextChoices):
         RECEIVED = "received", _("Received")
         DONE = "done", _("Done")
-        IGNORED = "ignored", _("Not ours")
+        IGNORED = "ignored", _("Nothing to do")
         FAILED = "failed", _("Failed")
         QUARANTINED = "quarantined", _("Quarantined")
 

@@ -4,6 +4,8 @@ import functools
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final, TypeVar
 
 import stripe
@@ -20,6 +22,8 @@ READ_TIMEOUT: Final = 6  # seconds
 LAST_CALL_AFTER: Final = 10  # seconds; with the timeouts, an answer comes in under 20
 TRIES: Final = 2
 PAUSE: Final = 0.3  # seconds between tries
+
+_pool: Final = ThreadPoolExecutor(64, thread_name_prefix="stripe")
 
 T = TypeVar("T")
 
@@ -105,7 +109,7 @@ def _try(request: Callable[[], T], failed: Callable[[stripe.StripeError], None],
         if clock.is_up:
             break
         try:
-            return request()
+            return _in_time(request)
         except stripe.StripeError as error:
             logger.warning("Stripe: %s", _describe(error))
             failed(error)
@@ -115,6 +119,17 @@ def _try(request: Callable[[], T], failed: Callable[[stripe.StripeError], None],
                 raise StripeUnavailable(_describe(error)) from error
             time.sleep(PAUSE)
     raise StripeUnavailable("The time for this request is used up.")
+
+
+def _in_time(request: Callable[[], T]) -> T:
+    # The timeouts of the client are for each packet; an answer that drips in has none.
+    answer = _pool.submit(request)
+    try:
+        return answer.result(CONNECT_TIMEOUT + READ_TIMEOUT)
+    except FutureTimeoutError:
+        answer.cancel()
+        words = "The answer takes too long."
+        raise stripe.APIConnectionError(words) from None  # type: ignore[no-untyped-call]
 
 
 def _is_final_for_key(error: stripe.StripeError) -> bool:

@@ -1,5 +1,6 @@
 """The JSON endpoints under `/api/billing/`."""
 
+import logging
 import uuid
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from billing.api import Refusal, endpoint, json_body, raw_body
 from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from credits import ledger
+
+logger = logging.getLogger(__name__)
 
 WEBHOOK_LIMIT: Final = 1024 * 1024
 """The largest event taken, in bytes."""
@@ -207,9 +210,11 @@ def webhook(request: HttpRequest) -> HttpResponse:
         ) from None
     except webhooks.InvalidPayload:
         raise Refusal(400, "invalid_payload", _("The body is no event.")) from None
-    except Exception:  # noqa: BLE001 (it is on the event's record; a 500 makes Stripe try again)
+    except Exception:
+        # Whatever it is, Stripe shall try again. What a handler raised is on the event's record.
+        logger.exception("A delivery failed")
         raise Refusal(
-            500, "event_failed", _("The event is kept and failed. Please send it again.")
+            500, "event_failed", _("The event could not be processed. Please send it again.")
         ) from None
     return JsonResponse({"status": event.status})
 

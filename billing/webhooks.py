@@ -17,7 +17,13 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from billing.fulfilment import Quarantined, expire_checkout, fulfil_checkout, fulfil_invoice
+from billing.fulfilment import (
+    Quarantined,
+    expire_checkout,
+    fail_checkout,
+    fulfil_checkout,
+    fulfil_invoice,
+)
 from billing.models import Event, Purchase
 from billing.stripe_objects import NotOurs, stripe_id
 from billing.subscriptions import fetch_subscription, record_subscription
@@ -29,7 +35,7 @@ TOLERANCE: Final = 300
 without limit, so events are known by their id for ever, not for these seconds."""
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
-_TYPE: Final = re.compile(r"[a-z0-9_.]{1,100}", re.ASCII)
+_TYPE: Final = re.compile(r"[!-~]{1,100}", re.ASCII)
 
 
 class InvalidSignature(Exception):
@@ -65,6 +71,8 @@ HANDLERS: Final[dict[str, Handler]] = {
     "checkout.session.completed": Handler(apply=fulfil_checkout),
     # The bank debit went through, days later.
     "checkout.session.async_payment_succeeded": Handler(apply=fulfil_checkout),
+    # Or it did not.
+    "checkout.session.async_payment_failed": Handler(apply=fail_checkout),
     # Nobody paid within a day.
     "checkout.session.expired": Handler(apply=expire_checkout),
     # A subscription's month was paid, the first one (which the session reports as well) or another.
@@ -177,9 +185,10 @@ def process(event: Event, *, replay: bool = False) -> None:
         logger.error("Event %s is in quarantine: %s", event.stripe_id, reason)
         _finish(event, Event.Status.QUARANTINED, str(reason))
         if reason.purchase is not None:
-            Purchase.objects.filter(pk=reason.purchase.pk, status=Purchase.Status.PENDING).update(
-                status=Purchase.Status.REVIEW
-            )
+            # Paid is paid; anything else would tell the buyer that nothing was charged.
+            Purchase.objects.filter(pk=reason.purchase.pk).exclude(
+                status=Purchase.Status.PAID
+            ).update(status=Purchase.Status.REVIEW)
     except Exception as error:
         # Whatever it is, it belongs on record: the next delivery may come in days.
         logger.exception("Event %s failed", event.stripe_id)
@@ -194,6 +203,8 @@ def _is_open(event: Event, replay: bool) -> bool:
 
 
 def _finish(event: Event, status: Event.Status, error: str = "") -> None:
+    # It may quote what Stripe sent, and PostgreSQL's text holds neither NUL nor half a surrogate.
+    error = error.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
     # What is done stays done: a delivery that failed beside the one that didn't changes nothing.
     Event.objects.filter(pk=event.pk).exclude(status=Event.Status.DONE).update(
         status=status,

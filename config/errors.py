@@ -1,7 +1,7 @@
 """What people and programs see when a request fails outside a view."""
 
 from django.core.exceptions import RequestDataTooBig
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import resolve
 
@@ -10,20 +10,28 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """403; but what an endpoint refuses before it looks at CSRF is answered first."""
     if not _is_api(request):
         return render(request, "403_csrf.html", status=403)
-    try:
-        view = resolve(request.path_info).func
-    except Http404:
-        return not_found(request)
-    response: HttpResponse | None = view.gate(request) if hasattr(view, "gate") else None
-    return response or _json(
+    return _refused_before(request) or _json(
         403,
         "csrf_failed",
         "The CSRF token is missing or wrong. Send the csrftoken cookie's value as X-CSRFToken.",
     )
 
 
+def _refused_before(request: HttpRequest) -> HttpResponse | None:
+    """What an endpoint's own first checks answer, which come before CSRF's and the body's."""
+    view = resolve(request.path_info).func
+    # Without a user, it failed before anybody asked who it is from.
+    if not hasattr(view, "gate") or not hasattr(request, "user"):
+        return None
+    response: HttpResponse | None = view.gate(request)
+    return response
+
+
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     if _is_api(request):
+        refused = _refused_before(request)
+        if refused is not None:
+            return refused
         if isinstance(exception, RequestDataTooBig):
             return _json(413, "payload_too_large", "The body is too large.")
         return _json(400, "bad_request", "The request could not be understood.")
@@ -42,11 +50,29 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
     return render(request, "404.html", status=404)
 
 
+def no_endpoint(request: HttpRequest, rest: str) -> HttpResponse:
+    """404 for the rest of `/api/`: in JSON also where `DEBUG` would make a page of it."""
+    return not_found(request)
+
+
+no_endpoint.csrf_exempt = True  # type: ignore[attr-defined]  # nothing is there to be forged
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     if _is_api(request):
         return _json(500, "server_error", "Something went wrong on our side. Try again.")
     # No context: whatever broke may break the context processors as well.
     return HttpResponse(_plain("500.html"), status=500)
+
+
+def busy(request: HttpRequest) -> HttpResponse:
+    """503: nothing was done, and the same request may be made again in a moment."""
+    if _is_api(request):
+        response: HttpResponse = _json(503, "busy", "Busy just now. Nothing was done; try again.")
+    else:
+        response = render(request, "503.html", status=503)
+    response["Retry-After"] = "2"  # seconds
+    return response
 
 
 def _plain(template: str) -> str:

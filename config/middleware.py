@@ -1,8 +1,12 @@
 from collections.abc import Callable
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.cache import add_never_cache_headers
+
+from config import errors
+from credits.errors import LedgerBusy
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -36,3 +40,36 @@ def readiness() -> HttpResponse:
             {"error": "Migrations are not applied", "code": "migrations_pending"}, status=503
         )
     return JsonResponse({"status": "ready"})
+
+
+class PrivateMiddleware:
+    """What a signed-in person gets is nobody else's: shared caches must not keep it."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if "Cache-Control" not in response:
+            add_never_cache_headers(response)
+        return response
+
+
+class BusyMiddleware:
+    """503 and when to come again, where the database was waited for in vain.
+
+    PostgreSQL ends what waits past `LOCK_TIMEOUT` (55P03) or runs past `STATEMENT_TIMEOUT` (57014).
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        state = getattr(exception.__cause__, "sqlstate", None)
+        is_timeout = isinstance(exception, OperationalError) and state in {"55P03", "57014"}
+        if not is_timeout and not isinstance(exception, LedgerBusy):
+            return None
+        return errors.busy(request)

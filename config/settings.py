@@ -5,12 +5,17 @@ start with one line that names it.
 """
 
 import os
+import re
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any, NoReturn
+from urllib.parse import SplitResult, urlsplit
 
 import environ
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "::1"}
@@ -22,7 +27,7 @@ environ.Env.ENVIRON = _set  # type: ignore[assignment]  # any mapping does
 env = environ.Env()
 
 
-def stop(problem: str) -> None:
+def stop(problem: str) -> NoReturn:
     """End the start with one line a person can act on, not a traceback."""
     sys.exit(f"Settings: {problem}")
 
@@ -44,6 +49,39 @@ def whole_number(name: str, default: int, *, at_least: int) -> int:
     return value
 
 
+def names(name: str, default: list[str]) -> list[str]:
+    return [value.strip() for value in env.list(name, default=default) if value.strip()]
+
+
+def origin(name: str, value: str) -> SplitResult:
+    """The parts of an http(s) address that ends with its host and port."""
+    try:
+        parts = urlsplit(value)
+        is_origin = value == f"{parts.scheme}://{parts.netloc}" and (parts.port or 1) > 0
+    except ValueError:
+        is_origin = False
+    if not is_origin or parts.scheme not in {"http", "https"} or not parts.hostname:
+        stop(f"{name} must be an http(s) address without a path, such as https://credits.example")
+    if "@" in parts.netloc or not set(parts.netloc).isdisjoint(" ;,'\"\\\t"):
+        stop(f"{name} must name a host and nothing else, such as https://credits.example")
+    return parts
+
+
+def address(name: str, parse: Callable[..., dict[str, Any]], example: str, **options: str) -> Any:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # what it warns of is refused below
+            return parse(name, **options)
+    except (ValueError, KeyError, ImproperlyConfigured):
+        stop(f"{name} can't be read: it must look like {example}")
+
+
+def rate(name: str, default: str) -> str:
+    value: str = env.str(name, default=default)
+    if not re.fullmatch(r"([0-9]+/[0-9]*[smhd](/(ip|user|key))?(,|$))+", value):
+        stop(f"{name} must look like {default}")
+    return value
+
+
 # --- What this install is ---------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", default=False)
@@ -55,14 +93,12 @@ if not DEBUG and len(SECRET_KEY) < 32:
 BASE_URL = required("BASE_URL", "the address people open, such as https://credits.example").rstrip(
     "/"
 )
-_base = urlsplit(BASE_URL)
-if _base.scheme not in {"http", "https"} or not _base.hostname or _base.path:
-    stop("BASE_URL must be an http(s) origin without a path, such as https://credits.example")
+_base = origin("BASE_URL", BASE_URL)
 if _base.scheme == "http" and _base.hostname not in LOOPBACK_HOSTS:
     stop("BASE_URL must start with https:// unless its host is this machine")
 HTTPS = _base.scheme == "https"
 
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[_base.hostname])
+ALLOWED_HOSTS = names("ALLOWED_HOSTS", [_base.hostname or ""])
 if "*" in ALLOWED_HOSTS and not DEBUG:
     stop("ALLOWED_HOSTS must name its hosts; * lets anyone forge links in mails")
 CSRF_TRUSTED_ORIGINS = [BASE_URL]
@@ -91,6 +127,8 @@ MIDDLEWARE = [
     "config.middleware.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.middleware.PrivateMiddleware",
+    "config.middleware.BusyMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -127,8 +165,8 @@ TEMPLATES = [
 # --- Data -------------------------------------------------------------------------------------
 
 required("DATABASE_URL", "a PostgreSQL 15 or later, such as postgres://user:password@host/name")
-DATABASES = {"default": env.db("DATABASE_URL")}
-if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+DATABASES = {"default": address("DATABASE_URL", env.db, "postgres://user:password@host:5432/name")}
+if DATABASES["default"].get("ENGINE") != "django.db.backends.postgresql":
     stop("DATABASE_URL must be a postgres:// address: the ledger's rules live in PostgreSQL")
 DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
 # Seconds. A request that waits longer is told to come again (config/middleware.py); a command at a
@@ -170,8 +208,8 @@ if ACCOUNT_EMAIL_VERIFICATION not in {"optional", "mandatory"}:
     stop("EMAIL_VERIFICATION must be optional or mandatory")
 ACCOUNT_LOGOUT_REDIRECT_URL = "home"
 ACCOUNT_RATE_LIMITS = {
-    "signup": env.str("SIGNUP_RATE_LIMIT", default="20/m/ip"),
-    "login": env.str("LOGIN_RATE_LIMIT", default="30/m/ip"),
+    "signup": rate("SIGNUP_RATE_LIMIT", "20/m/ip"),
+    "login": rate("LOGIN_RATE_LIMIT", "30/m/ip"),
 }
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 LOGIN_URL = "account_login"
@@ -189,10 +227,11 @@ CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
 
 # Chromium applies form-action to the redirect that follows a form's POST, so the pages that
 # buying leads to have to be on the list.
-STRIPE_REDIRECT_ORIGINS = env.list(
-    "STRIPE_REDIRECT_ORIGINS",
-    default=["https://checkout.stripe.com", "https://billing.stripe.com"],
+STRIPE_REDIRECT_ORIGINS = names(
+    "STRIPE_REDIRECT_ORIGINS", ["https://checkout.stripe.com", "https://billing.stripe.com"]
 )
+for _origin in STRIPE_REDIRECT_ORIGINS:
+    origin("STRIPE_REDIRECT_ORIGINS", _origin)
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
@@ -208,22 +247,22 @@ CONTENT_SECURITY_POLICY = {
 
 MINIMUM_CHARGE_CENTS = whole_number("MINIMUM_CHARGE_CENTS", 50, at_least=50)
 STRIPE_SECRET_KEY = required("STRIPE_SECRET_KEY", "the secret or restricted key of your account")
+if STRIPE_SECRET_KEY.startswith(("pk_", "whsec_")):
+    stop("STRIPE_SECRET_KEY must be the secret or a restricted key, not another of Stripe's")
 STRIPE_LIVEMODE = STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_"))
-STRIPE_WEBHOOK_SECRETS = [
-    secret.strip() for secret in env.list("STRIPE_WEBHOOK_SECRET", default=[]) if secret.strip()
-]
+STRIPE_WEBHOOK_SECRETS = names("STRIPE_WEBHOOK_SECRET", [])
 if not STRIPE_WEBHOOK_SECRETS:
     stop("STRIPE_WEBHOOK_SECRET is not set: without it anyone could report a payment")
 STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="").rstrip("/") or STRIPE_API
+origin("STRIPE_API_BASE", STRIPE_API_BASE)
 if STRIPE_API_BASE != STRIPE_API and not STRIPE_SECRET_KEY.startswith("sk_test_"):
     stop("STRIPE_API_BASE must be Stripe's own unless STRIPE_SECRET_KEY is a test key")
 PAYMENTS_ARE_SANDBOX = STRIPE_API_BASE != STRIPE_API
 BILLING_PORTAL_RETURN_URL = (
     env.str("BILLING_PORTAL_RETURN_URL", default="") or f"{BASE_URL}/dashboard"
 )
-_return = urlsplit(BILLING_PORTAL_RETURN_URL)
-if _return.scheme not in {"http", "https"} or not _return.hostname:
-    stop("BILLING_PORTAL_RETURN_URL must be a whole http(s) address")
+# Its origin is checked, and a path may follow.
+origin("BILLING_PORTAL_RETURN_URL", "/".join(BILLING_PORTAL_RETURN_URL.split("/", 3)[:3]))
 
 # Days until credits of a category expire; 0 is never.
 CREDITS_EXPIRE_AFTER_DAYS = {
@@ -236,7 +275,9 @@ CREDITS_EXPIRE_AFTER_DAYS = {
 if not DEBUG:
     required("EMAIL_URL", "where mail goes out, such as smtp+tls://user:password@host:587")
     required("DEFAULT_FROM_EMAIL", "the sender of the mails")
-EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
+EMAIL_CONFIG = address(
+    "EMAIL_URL", env.email_url, "smtp+tls://user:password@host:587", default="consolemail://"
+)
 vars().update(EMAIL_CONFIG)
 EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="credits@localhost")

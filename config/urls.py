@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from billing import pages, views
+from config import errors
 
 urlpatterns = [
     path("", pages.home, name="home"),
@@ -17,6 +18,7 @@ urlpatterns = [
     path("api/billing/purchases/<uuid:purchase_id>", views.purchase, name="purchase_api"),
     path("api/billing/portal-link", views.portal_link, name="portal_link"),
     path("api/billing/webhook", views.webhook, name="webhook"),
+    path("api/<path:rest>", errors.no_endpoint),
     path("accounts/", include("allauth.account.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),

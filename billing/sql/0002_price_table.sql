@@ -1,6 +1,8 @@
 -- The price table as a whole, checked when a transaction commits: several rows may change in it.
 CREATE FUNCTION billing_check_price_table() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    -- One check at a time: each must see what the one before it committed.
+    PERFORM pg_advisory_xact_lock('billing_pricetier'::regclass::oid::bigint);
     IF (SELECT min(min_credits) FROM billing_pricetier) IS DISTINCT FROM 10 THEN
         RAISE EXCEPTION 'The first price tier must start at 10 credits'
             USING ERRCODE = 'check_violation';

@@ -259,3 +259,38 @@ def test_an_order_asks_the_database_little(buyer, sandbox, django_assert_max_num
 def test_no_trailing_slash(buyer):
     response = buyer.post(f"{URL}/", "{}", content_type="application/json")
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
+def test_after_an_outage_the_form_charges_what_it_shows(buyer, sandbox):
+    form = {
+        "credits": "500",
+        "mode": "payment",
+        "request_id": str(uuid.uuid4()),
+        "expected_total": "475",
+    }
+    sandbox.add_fault(method="POST", path="/v1/", kind="error", status=503, times=9)
+    assert buyer.post("/credits", form).status_code == 503
+    PriceTier.objects.filter(min_credits=500).update(unit_price_e4=92)
+    page = buyer.post("/credits", form)
+    assert (page.status_code, page.context["quote"].total) == (503, 460)
+    sandbox.clear_faults()
+
+    page = buyer.post("/credits", form | {"expected_total": "460"})
+    assert page.status_code == 409
+    assert sandbox.objects("checkout.session") == []
+    shown = page.context["form"]
+    assert shown["expected_total"] == 460
+    again = form | {"expected_total": "460", "request_id": shown["request_id"]}
+    assert buyer.post("/credits", again).status_code == 303
+    assert [one["amount_total"] for one in sandbox.objects("checkout.session")] == [460]
+
+
+def test_an_address_that_stripe_refuses_can_be_changed(buyer, user, sandbox):
+    sandbox.add_fault(
+        method="POST", path="/v1/customers", kind="error", status=400, code="email_invalid"
+    )
+    assert post(buyer, {"credits": 500}).json()["code"] == "stripe_error"
+    user.email = "better@example.com"
+    user.save()
+    assert post(buyer, {"credits": 500}).status_code == 200
+    assert [one["email"] for one in sandbox.objects("customer")] == ["better@example.com"]

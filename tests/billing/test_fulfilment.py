@@ -407,3 +407,51 @@ def test_a_webhook_asks_the_database_little(client, user, django_assert_max_num_
     with django_assert_max_num_queries(20):
         post(client, payload)
     assert metadata_of(Purchase.objects.get())["credits"] == "1234"
+
+
+@pytest.mark.parametrize(
+    "name", ["v2.core.account[identity].updated", "v1.billing.meter.error_report_triggered"]
+)
+def test_every_type_that_stripe_has_is_kept(client, name):
+    assert post(client, event(name, {"id": "x_1"})).json() == {"status": "ignored"}
+    assert the_event().type == name
+
+
+def test_a_reason_that_quotes_what_no_database_keeps_is_kept(client, user):
+    session = session_of(order(user), currency="\u0000\ud800")
+    assert post(client, event(COMPLETED, session)).json() == {"status": "quarantined"}
+    assert r"\0\ud800" in the_event().error
+
+
+def test_a_payment_in_quarantine_is_never_told_as_expired(client, user):
+    purchase = order(user)
+    Purchase.objects.update(status="expired")
+    post(client, event(COMPLETED, session_of(purchase, amount_subtotal=1)))
+    purchase.refresh_from_db()
+    assert purchase.status == "review"
+
+
+@pytest.mark.parametrize("id", [True, 5, {"a": 1}, ["in_1"], "", None])
+def test_an_invoice_without_an_id_is_quarantined(client, user, id):
+    payload = event("invoice.paid", invoice_of(order(user, "subscription")))
+    payload["data"]["object"]["id"] = id
+    assert post(client, payload).status_code == 200
+    assert the_event().status in {"quarantined", "ignored"}
+    assert_nothing_granted()
+
+
+def test_a_bank_debit_that_failed_closes_its_purchase(client, user):
+    purchase = order(user)
+    post(client, event(COMPLETED, session_of(purchase, payment_status="unpaid")))
+    failed = session_of(purchase, payment_status="unpaid")
+    post(client, event("checkout.session.async_payment_failed", failed))
+    assert_nothing_granted(purchase)
+    assert purchase.status == "failed"
+
+
+def test_a_second_subscription_of_a_purchase_is_quarantined(client, user):
+    purchase = order(user, "subscription")
+    post(client, event(COMPLETED, session_of(purchase)))
+    other = session_of(purchase, subscription="sub_other", invoice="in_other")
+    assert post(client, event(COMPLETED, other)).json() == {"status": "quarantined"}
+    assert ledger.balance_of(user) == 1234

@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
@@ -118,3 +120,29 @@ def test_the_database_refuses_a_bad_table(change):
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"{change}; SET CONSTRAINTS ALL IMMEDIATE")
     assert list(PriceTier.objects.values_list("min_credits", "unit_price_e4")) == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_edits_at_once_do_not_make_a_table_that_neither_made(at_once):
+    # Each is fine beside the table as it was; together a credit would cost more in a higher tier.
+    edits = [(500, 91), (2000, 94)]
+    commit_together = threading.Barrier(2)
+
+    def edit(index: int) -> str:
+        first, price = edits[index]
+        with transaction.atomic():
+            PriceTier.objects.filter(min_credits=first).update(unit_price_e4=price)
+            commit_together.wait(timeout=30)
+        return "saved"
+
+    for _ in range(20):
+        answers = at_once(2, edit)
+        assert sorted(type(answer).__name__ for answer in answers) == ["IntegrityError", "str"]
+        load_tiers()
+        for first, price in ((500, 95), (2000, 90)):
+            PriceTier.objects.filter(min_credits=first).update(unit_price_e4=price)
+
+
+def test_a_price_that_no_order_could_be_charged_is_refused():
+    with pytest.raises(IntegrityError), transaction.atomic():
+        PriceTier.objects.filter(min_credits=10).update(unit_price_e4=90_001)
