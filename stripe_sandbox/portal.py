@@ -16,7 +16,7 @@ def create(params: Params) -> Object:
     if unknown:
         raise unsupported(f"{', '.join(sorted(unknown))} in the portal")
     customer = customers.alive(params["customer"])
-    if not params.get("return_url", "https://x").startswith(("http://", "https://")):
+    if not params.get("return_url", "https://").startswith(("http://", "https://")):
         raise invalid("Not a valid URL", param="return_url", code="url_invalid")
     session_id = store.new_id("bps")
     return store.put(
@@ -26,10 +26,8 @@ def create(params: Params) -> Object:
             "configuration": "bpc_sandbox",
             "created": int(time.time()),
             "customer": customer["id"],
-            "flow": None,
             "livemode": False,
             "locale": params.get("locale"),
-            "on_behalf_of": None,
             "return_url": params.get("return_url"),
             "url": f"{settings.ORIGIN}/p/session/{session_id}",
         }
@@ -41,17 +39,11 @@ def is_open(session: Object) -> bool:
 
 
 def subscriptions_of(session: Object) -> list[Object]:
-    return [
-        subscription
-        for subscription in store.all_of("subscription")
-        if subscription["customer"] == session["customer"]
-    ]
+    return store.all_of("subscription", customer=session["customer"])
 
 
 def invoices_of(session: Object) -> list[Object]:
-    return [
-        invoice for invoice in store.all_of("invoice") if invoice["customer"] == session["customer"]
-    ]
+    return store.all_of("invoice", customer=session["customer"])
 
 
 def set_ending(session: Object, subscription_id: str, *, ends: bool) -> None:
