@@ -15,6 +15,10 @@ def create(params: Params) -> Object:
     unknown = set(params) - {"customer", "return_url", "expand", "locale"}
     if unknown:
         raise unsupported(f"{', '.join(sorted(unknown))} in the portal")
+    if "customer" not in params:
+        raise invalid(
+            "Missing required param: customer.", param="customer", code="parameter_missing"
+        )
     customer = customers.alive(params["customer"])
     if not params.get("return_url", "https://").startswith(("http://", "https://")):
         raise invalid("Not a valid URL", param="return_url", code="url_invalid")
