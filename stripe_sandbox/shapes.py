@@ -29,6 +29,7 @@ KINDS: dict[str, type[stripe.StripeObject]] = {
     )
 }
 
+_NOT_EVEN_NULL = {"account", "context", "deleted", "previous_attributes"}
 _AS_IT_IS = {"metadata", "previous_attributes"}
 
 
@@ -73,4 +74,4 @@ def _parts(hint: Any) -> tuple[Any, ...]:
 def _may_be_null(name: str, hint: Any) -> bool:
     # Lists such as a session's line items are left out unless they are asked for.
     is_list = any(typing.get_origin(part) is stripe.ListObject for part in _parts(hint))
-    return type(None) in typing.get_args(hint) and not is_list and name != "deleted"
+    return type(None) in typing.get_args(hint) and not is_list and name not in _NOT_EVEN_NULL

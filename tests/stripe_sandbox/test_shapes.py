@@ -12,7 +12,8 @@ from stripe_sandbox.shapes import KINDS, fields
 from tests.stripe_sandbox.helpers import order, subscribe
 
 ONLY_WHEN_ASKED_FOR = {"line_items", "payments", "refunds", "sources", "subscriptions", "tax_ids"}
-LEFT_OUT = {"deleted", "plan"}  # Stripe's older word for a price
+ONLY_WHEN_IT_IS_SO = {"account", "context", "deleted", "previous_attributes"}
+LEFT_OUT = ONLY_WHEN_ASKED_FOR | ONLY_WHEN_IT_IS_SO | {"plan"}  # an older word for a price
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -46,7 +47,7 @@ def misfits(value: Any, hint: Any, at: str) -> typing.Iterator[str]:
                 yield f"{at}.{name} is made up"
             if name not in {"metadata", "previous_attributes"}:
                 yield from misfits(item, known.get(name), f"{at}.{name}")
-        for name in known.keys() - value.keys() - ONLY_WHEN_ASKED_FOR - LEFT_OUT:
+        for name in known.keys() - value.keys() - LEFT_OUT:
             yield f"{at}.{name} is missing"
     elif hint is not None and not fits(value, hint):
         yield f"{at} is {value!r}"
