@@ -41,17 +41,14 @@ def public(found: Object) -> Object:
 
 def _completed(value: Any, hint: Any) -> Any:
     if isinstance(value, list):
-        items = [part for part in _parts(hint) if typing.get_origin(part) is list]
-        inner = typing.get_args(items[0])[0] if items else None
-        return [_completed(item, inner) for item in value]
+        return [_completed(item, _item_of(hint)) for item in value]
     if not isinstance(value, dict):
         return value
     name = value.get("object")
     kind: Any = KINDS.get(name) if isinstance(name, str) else None
-    kind = kind or next((part for part in _parts(hint) if inspect.isclass(part)), None)
-    hints = fields(kind) if kind else {}
-    nulls = {name: None for name, hint in hints.items() if _may_be_null(name, hint)}
-    return nulls | {
+    kind = kind or _class_of(hint)
+    hints = fields(kind)
+    return _nulls(kind) | {
         name: item if name in _AS_IT_IS else _completed(item, hints.get(name))
         for name, item in value.items()
     }
@@ -59,19 +56,36 @@ def _completed(value: Any, hint: Any) -> Any:
 
 @functools.cache
 def fields(kind: Any) -> dict[str, Any]:
-    if not issubclass(kind, stripe.StripeObject):
+    """What a class of the SDK declares; nothing for any other class."""
+    if kind is None or not issubclass(kind, stripe.StripeObject):
         return {}
     return {
         name: hint for name, hint in kind.__annotations__.items() if "ClassVar" not in str(hint)
     }
 
 
-def _parts(hint: Any) -> tuple[Any, ...]:
-    """A type, and what it is a union of."""
-    return (hint, *typing.get_args(hint)) if hint is not None else ()
+@functools.cache
+def _nulls(kind: Any) -> dict[str, None]:
+    return {name: None for name, hint in fields(kind).items() if _may_be_null(name, hint)}
 
 
 def _may_be_null(name: str, hint: Any) -> bool:
     # Lists such as a session's line items are left out unless they are asked for.
     is_list = any(typing.get_origin(part) is stripe.ListObject for part in _parts(hint))
     return type(None) in typing.get_args(hint) and not is_list and name not in _NOT_EVEN_NULL
+
+
+@functools.cache
+def _item_of(hint: Any) -> Any:
+    lists = (part for part in _parts(hint) if typing.get_origin(part) is list)
+    return next((typing.get_args(part)[0] for part in lists), None)
+
+
+@functools.cache
+def _class_of(hint: Any) -> Any:
+    return next((part for part in _parts(hint) if inspect.isclass(part)), None)
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """A type, and what it is a union of."""
+    return (hint, *typing.get_args(hint)) if hint is not None else ()
