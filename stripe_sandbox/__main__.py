@@ -60,6 +60,8 @@ def main() -> None:
     for variable, value in vars(parser.parse_args()).items():
         if value is not None:
             os.environ[variable] = value
+    if os.environ.get("STRIPE_SECRET_KEY", "").startswith(("sk_live_", "rk_live_")):
+        sys.exit("STRIPE_SECRET_KEY is a live key: it has no business with a stand-in.")
     bind = os.environ.setdefault("STRIPE_SANDBOX_BIND", "127.0.0.1:8001")
     host = bind.rpartition(":")[0].strip("[]")
     if host != "localhost" and not _is_loopback(host):

@@ -2,14 +2,19 @@
 
 import time
 
-from stripe_sandbox import customers, events, payments, settings, store, subscriptions
-from stripe_sandbox.errors import invalid, missing, unsupported
-from stripe_sandbox.params import Params
+from stripe_sandbox import customers, events, lists, payments, settings, store, subscriptions
+from stripe_sandbox.errors import ApiError, invalid, missing, unsupported
+from stripe_sandbox.params import Params, merged
+from stripe_sandbox.payments import Card
 from stripe_sandbox.store import Object
 
-LIFETIME = 24 * 3600
+SHORTEST, LONGEST = 30 * 60, 24 * 3600
+"""Seconds that a session can be paid."""
+
 MINIMUM = {"usd": 50}
 """The least that can be charged, in minor units."""
+
+MAXIMUM = 99_999_999
 
 SUPPORTED = {
     "cancel_url", "client_reference_id", "customer", "customer_email", "customer_update", "expand",
@@ -19,28 +24,9 @@ SUPPORTED = {
 
 
 def create(params: Params) -> Object:
-    unknown = set(params) - SUPPORTED
-    if unknown:
-        raise unsupported(f"{', '.join(sorted(unknown))} in Checkout")
-    mode = params.get("mode", "payment")
-    if mode not in {"payment", "subscription"}:
-        raise unsupported(f"the mode {mode}")
-    if params.get("ui_mode", "hosted_page") != "hosted_page":
-        raise unsupported(f"the ui_mode {params['ui_mode']}")
-    if not params.get("success_url"):
-        raise invalid(
-            "Missing required param: success_url.", param="success_url", code="parameter_missing"
-        )
-    if mode == "payment" and "subscription_data" in params:
-        raise invalid(
-            "You can not pass `subscription_data` in `payment` mode.", param="subscription_data"
-        )
-    if mode == "subscription" and "payment_intent_data" in params:
-        raise invalid(
-            "You can not pass `payment_intent_data` in `subscription` mode.",
-            param="payment_intent_data",
-        )
+    _check(params)
     customer = customers.alive(params["customer"]) if "customer" in params else None
+    mode = params.get("mode", "payment")
     items = params.get("line_items") or []
     total, currency = _total(items, mode)
     now = int(time.time())
@@ -51,22 +37,24 @@ def create(params: Params) -> Object:
             "object": "checkout.session",
             "amount_subtotal": total,
             "amount_total": total,
-            "automatic_tax": {"enabled": False, "status": None},
+            "automatic_tax": {"enabled": False, "liability": None, "status": None},
             "cancel_url": params.get("cancel_url"),
             "client_reference_id": params.get("client_reference_id"),
             "created": now,
             "currency": currency,
+            "custom_fields": [],
+            "custom_text": {},
             "customer": customer["id"] if customer else None,
-            "customer_details": None,
             "customer_email": params.get("customer_email"),
-            "expires_at": params.get("expires_at", now + LIFETIME),
-            "invoice": None,
+            "expires_at": params.get("expires_at", now + LONGEST),
             "livemode": False,
             "locale": params.get("locale"),
-            "metadata": params.get("metadata") or {},
+            "metadata": merged({}, params.get("metadata", "")),
             "mode": mode,
             "payment_intent": None,
+            "payment_method_types": ["card"],
             "payment_status": "unpaid",
+            "shipping_options": [],
             "status": "open",
             "subscription": None,
             "success_url": params["success_url"],
@@ -80,52 +68,113 @@ def create(params: Params) -> Object:
     )
 
 
+def _check(params: Params) -> None:
+    unknown = set(params) - SUPPORTED
+    if unknown:
+        raise unsupported(f"{', '.join(sorted(unknown))} in Checkout")
+    mode = params.get("mode", "payment")
+    if mode not in {"payment", "subscription"}:
+        raise unsupported(f"the mode {mode}")
+    if params.get("ui_mode", "hosted_page") != "hosted_page":
+        raise unsupported(f"the ui_mode {params['ui_mode']}")
+    if not params.get("success_url"):
+        raise invalid(
+            "Missing required param: success_url.", param="success_url", code="parameter_missing"
+        )
+    for name in ("success_url", "cancel_url"):
+        if not params.get(name, "https://").startswith(("https://", "http://")):
+            raise invalid("Not a valid URL", param=name, code="url_invalid")
+    for own, other in (("subscription", "payment"), ("payment", "subscription")):
+        data = {"payment": "payment_intent_data", "subscription": "subscription_data"}[own]
+        if data in params and mode == other:
+            raise invalid(f"You can not pass `{data}` in `{other}` mode.", param=data)
+        unknown = set(params.get(data) or {}) - {"description", "metadata"}
+        if unknown:
+            raise unsupported(f"{', '.join(sorted(unknown))} in {data}")
+    if "customer" in params and "customer_email" in params:
+        raise invalid("You may only specify one of these parameters: customer, customer_email.")
+    customers.check_email(params.get("customer_email"), "customer_email")
+    _check_expiry(params)
+
+
+def _check_expiry(params: Params) -> None:
+    lifetime = params.get("expires_at", time.time() + LONGEST) - time.time()
+    if lifetime < SHORTEST:
+        raise invalid(
+            "The `expires_at` timestamp must be at least 30 minutes from Checkout Session "
+            "creation.",
+            param="expires_at",
+        )
+    if lifetime > LONGEST:
+        raise invalid(
+            "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.",
+            param="expires_at",
+        )
+
+
 def _total(items: list[Object], mode: str) -> tuple[int, str]:
     if not items:
-        raise invalid("Missing required param: line_items.", param="line_items")
-    total, currencies = 0, set()
+        raise invalid(
+            "Missing required param: line_items.", param="line_items", code="parameter_missing"
+        )
     for number, item in enumerate(items):
-        at = f"line_items[{number}]"
-        data = item.get("price_data")
-        if data is None:
-            raise unsupported("line items without price_data")
-        if "unit_amount" not in data or "product_data" not in data:
-            raise unsupported("price_data without unit_amount and product_data")
-        if (mode == "subscription") != ("recurring" in data):
-            raise invalid(
-                "You must provide recurring prices in `subscription` mode, and only there.",
-                param=f"{at}[price_data]",
-            )
-        if mode == "subscription" and (
-            data["recurring"]["interval"] != "month"
-            or data["recurring"].get("interval_count", 1) != 1
-        ):
-            raise unsupported("intervals other than a month")
-        if data["unit_amount"] < 0:
-            raise invalid(
-                "This value must be greater than or equal to 0.",
-                param=f"{at}[price_data][unit_amount]",
-            )
-        total += data["unit_amount"] * item.get("quantity", 1)
-        currencies.add(data["currency"].lower())
+        _check_item(item, mode, f"line_items[{number}]")
     if mode == "subscription" and len(items) > 1:
         raise unsupported("subscriptions of several items")
+    currencies = {item["price_data"]["currency"].lower() for item in items}
     if len(currencies) > 1:
         raise invalid("All line items must have the same currency.", param="line_items")
     currency = currencies.pop()
     if currency not in MINIMUM:
         raise unsupported(f"the currency {currency}")
+    total = sum(amount_of(item) for item in items)
     if total < MINIMUM[currency]:
-        raise invalid(
-            "The Checkout Session's total amount due must add up to at least "
-            f"${MINIMUM[currency] / 100:.2f} {currency}",
-            code="amount_too_small",
-        )
+        raise _bad_total("at least", MINIMUM[currency], currency, "amount_too_small")
+    if total > MAXIMUM:
+        raise _bad_total("no more than", MAXIMUM, currency, "amount_too_large")
     return total, currency
 
 
-def retrieve(id: str, params: Params) -> Object:
-    return public(found(id))
+def _check_item(item: Object, mode: str, at: str) -> None:
+    data = item.get("price_data")
+    if data is None:
+        raise unsupported("line items without price_data")
+    if "unit_amount" not in data or "product_data" not in data:
+        raise unsupported("price_data without unit_amount and product_data")
+    if "quantity" not in item:
+        raise invalid(
+            f"Quantity is required. Add `quantity` to `{at}`",
+            param=f"{at}[quantity]",
+            code="parameter_missing",
+        )
+    for name, value, least in (
+        ("quantity", item["quantity"], 1),
+        ("price_data][unit_amount", data["unit_amount"], 0),
+    ):
+        if value < least:
+            raise invalid(
+                f"This value must be greater than or equal to {least}.", param=f"{at}[{name}]"
+            )
+    if (mode == "subscription") != ("recurring" in data):
+        raise invalid(
+            "You must provide recurring prices in `subscription` mode, and only there.",
+            param=f"{at}[price_data]",
+        )
+    recurring = data.get("recurring", {})
+    if recurring and (recurring["interval"], recurring.get("interval_count", 1)) != ("month", 1):
+        raise unsupported("intervals other than a month")
+
+
+def _bad_total(bound: str, amount: int, currency: str, code: str) -> ApiError:
+    return invalid(
+        f"The Checkout Session's total amount due must add up to {bound} "
+        f"${amount / 100:,.2f} {currency}",
+        code=code,
+    )
+
+
+def amount_of(item: Object) -> int:
+    return int(item["price_data"]["unit_amount"] * item["quantity"])
 
 
 def line_items(id: str, params: Params) -> Object:
@@ -134,20 +183,18 @@ def line_items(id: str, params: Params) -> Object:
         {
             "id": f"li_{number}_{id}",
             "object": "item",
-            "amount_subtotal": item["price_data"]["unit_amount"] * item.get("quantity", 1),
-            "amount_total": item["price_data"]["unit_amount"] * item.get("quantity", 1),
+            "amount_discount": 0,
+            "amount_subtotal": amount_of(item),
+            "amount_tax": 0,
+            "amount_total": amount_of(item),
             "currency": session["currency"],
             "description": item["price_data"]["product_data"]["name"],
-            "quantity": item.get("quantity", 1),
+            "quantity": item["quantity"],
         }
         for number, item in enumerate(session["_line_items"])
     ]
-    return {
-        "object": "list",
-        "data": data,
-        "has_more": False,
-        "url": f"/v1/checkout/sessions/{id}/line_items",
-    }
+    url = f"/v1/checkout/sessions/{id}/line_items"
+    return lists.page(data, params, kind="line_item", url=url)
 
 
 def expire(id: str, params: Params) -> Object:
@@ -157,11 +204,18 @@ def expire(id: str, params: Params) -> Object:
             'Only Checkout Sessions with a status in ["open"] can be expired. '
             f"This Checkout Session has a status of {session['status']}."
         )
-    return public(_expire(session))
+    return _expire(session)
+
+
+def expire_due() -> None:
+    """Expire every open session whose time is up."""
+    with store.transaction():
+        for session in store.open_sessions_until(time.time()):
+            _expire(session)
 
 
 def found(id: str) -> Object:
-    """A session; one whose time is up expires when it is looked at."""
+    """A session; one whose time is up expires when it is looked at, if not before."""
     session = store.get("checkout.session", id)
     if session is None:
         raise missing("checkout.session", id, param="session")
@@ -172,39 +226,41 @@ def found(id: str) -> Object:
 
 def _expire(session: Object) -> Object:
     session |= {"status": "expired", "url": None}
-    events.emit("checkout.session.expired", public(store.put(session)))
+    events.emit("checkout.session.expired", store.put(session))
     return session
 
 
-def pay(id: str, number: str) -> Object:
-    """Pay with a card number. Paying what is paid changes nothing. Raises `payments.Declined`."""
+def pay(id: str, card: Card, email: str | None = None) -> Object:
+    """Pay with a card. Paying what is paid changes nothing. Raises `payments.Declined`."""
     session = found(id)
     if session["status"] != "open":
         return session
-    card = payments.card_of(number)
-    customer_id = session["customer"]
-    if customer_id is None:
-        customer_id = customers.create({"email": session["customer_email"]})["id"]
+    payments.check(card)
+    email = email_of(session) or email
+    is_monthly = session["mode"] == "subscription"
+    if session["customer"] is None and is_monthly:
+        session["customer"] = customers.create({"email": email})["id"]
     session |= {
-        "customer": customer_id,
-        "customer_details": {"email": email_of(session)},
+        "customer_details": {"email": email, "name": card.name or None, "tax_exempt": "none"},
         "payment_status": "paid",
         "status": "complete",
         "url": None,
     }
-    if session["mode"] == "subscription":
+    if is_monthly:
         subscription, invoice = subscriptions.start(session, card)
         session |= {"subscription": subscription["id"], "invoice": invoice["id"]}
     else:
         intent = payments.pay(
             amount=session["amount_total"],
             currency=session["currency"],
-            customer=customer_id,
-            card=card,
+            customer=session["customer"],
+            card=card.shown(),
             metadata=session["_payment_intent_data"].get("metadata") or {},
+            description=session["_payment_intent_data"].get("description"),
+            email=email,
         )
         session["payment_intent"] = intent["id"]
-    events.emit("checkout.session.completed", public(store.put(session)))
+    events.emit("checkout.session.completed", store.put(session))
     return session
 
 
@@ -217,8 +273,3 @@ def email_of(session: Object) -> str | None:
 def return_url(session: Object) -> str:
     address: str = session["success_url"]
     return address.replace("{CHECKOUT_SESSION_ID}", session["id"])
-
-
-def public(session: Object) -> Object:
-    """What the API shows of it."""
-    return {name: value for name, value in session.items() if not name.startswith("_")}

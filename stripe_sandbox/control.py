@@ -1,58 +1,148 @@
 """The controls: a page for people and an API for tests. Loopback only, no keys."""
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
+from django.views.decorators.http import require_http_methods
 
-from stripe_sandbox import checkout, delivery, faults, payments, store, subscriptions
+from stripe_sandbox import checkout, delivery, faults, payments, shapes, store, subscriptions
 from stripe_sandbox.errors import ApiError
+from stripe_sandbox.payments import Card
 
 Body = dict[str, Any]
 
-MODES = {"normal", "paused", "delayed"}
+CALLS = {
+    "/v1/customers": "Customers",
+    "/v1/checkout/sessions": "Checkout Sessions",
+    "/v1/billing_portal/sessions": "Portal sessions",
+}
+
+TROUBLES: dict[str, tuple[str, Body]] = {
+    "hang": ("Hang for 30 seconds, then hang up", {"kind": "hang", "seconds": 30}),
+    "slow": ("Take 3 seconds to answer", {"kind": "slow", "seconds": 3}),
+    "500": ("Answer 500", {"kind": "error", "status": 500}),
+    "429": ("Answer 429, too many requests", {"kind": "error", "status": 429}),
+    "lose_reply": ("Do the work and lose the reply", {"kind": "lose_reply"}),
+    "reset": ("Hang up at once", {"kind": "reset"}),
+}
 
 
+@require_http_methods(["GET", "HEAD", "POST"])
 def page(request: HttpRequest) -> HttpResponse:
     """What is going on, with the buttons that a person needs."""
     if request.method == "POST":
-        _press(request)
+        try:
+            told = _press(request.POST.dict())
+        except (ApiError, ValueError) as problem:
+            told = f"Nothing was changed. {problem}"
+        store.set_setting("flash", told)
         return HttpResponseRedirect("/sandbox", status=303)
-    deliveries = _deliveries()
-    recent = [
-        {**deliveries.get(event["id"], {}), "id": event["id"], "type": event["type"],
-         "created": event["created"]}
-        for event in store.all_of("event")[:40]
-    ]  # fmt: skip
+    flash = store.get_setting("flash", "")
+    store.set_setting("flash", "")
+    mode = delivery.mode()
     calls = store.execute("SELECT method, path, status FROM call ORDER BY n DESC LIMIT 25")
     context = {
+        "flash": flash,
         "target": delivery.target()[0],
-        "mode": store.get_setting("deliveries", {"mode": "normal"}),
-        "events": recent,
-        "subscriptions": [
-            subscriptions.public(found) for found in store.all_of("subscription")[:20]
-        ],
-        "sessions": store.all_of("checkout.session")[:20],
-        "faults": faults.active(),
+        "mode": mode["mode"],
+        "mode_words": _words(mode["mode"], mode.get("seconds", 0)),
+        "waiting": delivery.waiting(),
+        "cards": [(f"{_grouped(number)}", words) for number, words in payments.DECLINES.items()],
+        "calls_to_fail": CALLS,
+        "troubles": {name: words for name, (words, _) in TROUBLES.items()},
+        "faults": [_told(fault) for fault in faults.active()],
+        "events": _recent_events(),
+        "subscriptions": store.all_of("subscription", limit=20),
+        "sessions": store.all_of("checkout.session", limit=20),
         "calls": [{"method": m, "path": p, "status": s} for m, p, s in calls],
     }
     return render(request, "sandbox/control.html", context)
 
 
-def _press(request: HttpRequest) -> None:
-    wish, id = request.POST.get("wish"), request.POST.get("id", "")
-    if wish == "deliver" and store.get("event", id):
-        _deliver(id)
-    elif wish == "advance" and store.get("subscription", id):
+def _words(mode: str, seconds: float) -> str:
+    if mode == "delayed":
+        return f"Events go out {seconds:g} second{'' if seconds == 1 else 's'} late."
+    return delivery.MODES[mode]
+
+
+def _grouped(number: str) -> str:
+    return " ".join(number[place : place + 4] for place in range(0, len(number), 4))
+
+
+def _told(fault: faults.Fault) -> str:
+    """A fault in words."""
+    call = CALLS.get(fault["path"], fault["path"])
+    words = {
+        "error": f"answer {fault['status']}",
+        "hang": f"hang for {fault['seconds']:g} seconds",
+        "slow": f"take {fault['seconds']:g} seconds",
+        "lose_reply": "do the work and lose the reply",
+        "reset": "hang up at once",
+    }[fault["kind"]]
+    times = "once" if fault["times"] == 1 else f"{fault['times']} times"
+    return f"{call} ({fault['method']}) will {words}, {times}."
+
+
+def _recent_events() -> list[Body]:
+    deliveries = _deliveries()
+    recent = []
+    for event in store.all_of("event", limit=40):
+        found = deliveries.get(event["id"], {"due": None, "answers": []})
+        recent.append(
+            {
+                "id": event["id"],
+                "type": event["type"],
+                "created": event["created"],
+                "answers": [status or "no answer" for status in found["answers"]],
+                "is_waiting": found["due"] is not None,
+            }
+        )
+    return recent
+
+
+def _press(form: dict[str, str]) -> str:
+    """Do what a button says, and say what was done. Raises `ValueError` and `ApiError`."""
+    wish, id = form.get("wish", ""), form.get("id", "")
+    if wish == "advance":
         with store.transaction():
-            subscriptions.advance(id)
-    elif wish in MODES:
-        store.set_setting("deliveries", {"mode": wish})
-    elif wish == "clear":
+            found = subscriptions.advance(id)
+        what = "has renewed" if found["status"] == "active" else "has ended"
+        return f"A month has gone by: {id} {what}."
+    if wish == "expire":
+        with store.transaction():
+            checkout.expire(id, {})
+        return f"The payment page {id} has expired."
+    if wish == "deliver":
+        status = _deliver_event(id, {})["statuses"][0]
+        return f"{id} was delivered again: {status or 'no answer'}."
+    if wish == "clear":
         faults.clear()
+        return "All faults are cleared."
+    if wish == "fault":
+        return _order_fault(form)
+    seconds = float(_whole(form, "seconds", 1, 86400)) if wish == "delayed" else 0.0
+    delivery.set_mode(wish, seconds)
+    return _words(wish, seconds)
+
+
+def _order_fault(form: dict[str, str]) -> str:
+    path, trouble = form.get("call", ""), form.get("trouble", "")
+    if path not in CALLS or trouble not in TROUBLES:
+        raise ValueError("Choose a call and what is to happen to it.")
+    fault = {"method": "POST", "path": path, "times": _whole(form, "times", 1, 99)}
+    fault |= TROUBLES[trouble][1]
+    faults.add(fault)
+    return f"Ordered: {_told(faults.active()[-1])}"
+
+
+def _whole(form: dict[str, str], name: str, least: int, most: int) -> int:
+    text = form.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and least <= int(text) <= most):
+        raise ValueError(f"Give {name} as a whole number from {least} to {most}.")
+    return int(text)
 
 
 def api(request: HttpRequest, path: str) -> HttpResponse:
@@ -97,12 +187,7 @@ def _set_webhook(argument: str, body: Body) -> Body:
 
 
 def _set_deliveries(argument: str, body: Body) -> Body:
-    if body["mode"] not in MODES:
-        raise ValueError(f"The modes are {', '.join(sorted(MODES))}.")
-    store.set_setting("deliveries", body)
-    if body["mode"] == "normal":
-        # What waited for its next try goes out now.
-        store.execute("UPDATE delivery SET due = ? WHERE due IS NOT NULL", time.time() - 86400)
+    delivery.set_mode(body["mode"], body.get("seconds", 0))
     return {}
 
 
@@ -122,34 +207,28 @@ def _deliveries() -> dict[str, Body]:
 def _deliver_event(argument: str, body: Body) -> Body:
     if store.get("event", argument) is None:
         raise ValueError(f"There is no event {argument}.")
-    return {"statuses": [_deliver(argument) for _ in range(int(body.get("times", 1)))]}
-
-
-def _deliver(event_id: str) -> int:
-    status = delivery.post(event_id)
-    with store.transaction():
-        ((answers,),) = store.execute("SELECT answers FROM delivery WHERE event = ?", event_id)
-        store.execute(
-            "UPDATE delivery SET answers = ? WHERE event = ?",
-            json.dumps([*json.loads(answers), status]),
-            event_id,
-        )
-    return status
+    times = range(int(body.get("times", 1)))
+    return {"statuses": [delivery.deliver_again(argument) for _ in times]}
 
 
 def _advance(argument: str, body: Body) -> Body:
     with store.transaction():
-        return subscriptions.advance(argument)
+        return shapes.public(subscriptions.advance(argument))
 
 
 def _pay(argument: str, body: Body) -> Body:
+    card = Card(number=str(body["card"])) if "card" in body else Card()
     with store.transaction():
-        return checkout.public(checkout.pay(argument, str(body.get("card", "4242424242424242"))))
+        return shapes.public(checkout.pay(argument, card))
 
 
 def _add_fault(argument: str, body: Body) -> Body:
     faults.add(body)
     return {}
+
+
+def _active_faults(argument: str, body: Body) -> list[Body]:
+    return faults.active()
 
 
 def _clear_faults(argument: str, body: Body) -> Body:
@@ -167,10 +246,7 @@ def _requests(argument: str, body: Body) -> list[Body]:
 
 
 def _objects(argument: str, body: Body) -> list[Body]:
-    return [
-        {name: value for name, value in found.items() if not name.startswith("_")}
-        for found in store.all_of(argument)
-    ]
+    return [shapes.public(found) for found in store.all_of(argument)]
 
 
 COMMANDS: list[tuple[str, str, Callable[[str, Body], Any]]] = [
@@ -183,6 +259,7 @@ COMMANDS: list[tuple[str, str, Callable[[str, Body], Any]]] = [
     ("POST", "subscriptions/*/advance", _advance),
     ("POST", "checkout/*/pay", _pay),
     ("POST", "faults", _add_fault),
+    ("GET", "faults", _active_faults),
     ("DELETE", "faults", _clear_faults),
     ("GET", "requests", _requests),
     ("GET", "objects/*", _objects),

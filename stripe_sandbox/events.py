@@ -6,13 +6,13 @@ import time
 
 import stripe
 
-from stripe_sandbox import store
+from stripe_sandbox import shapes, store
 from stripe_sandbox.store import Object
 
 
 def emit(type: str, found: Object, *, previous: Object | None = None) -> Object:
     """Record an event and queue it for delivery. Call it in the transaction of its cause."""
-    data: Object = {"object": copy.deepcopy(found)}
+    data: Object = {"object": copy.deepcopy(shapes.public(found))}
     if previous is not None:
         data["previous_attributes"] = previous
     event = store.put(

@@ -1,24 +1,33 @@
-"""Faults on order: hang, answer an error, or lose the reply after doing the work."""
+"""Faults on order: hang, be slow, answer an error, or lose the reply after doing the work."""
 
 import json
 from typing import Any
 
 from stripe_sandbox import store
 
-KINDS = {"hang", "error", "lose_reply", "reset"}
+KINDS = {"hang", "slow", "error", "lose_reply", "reset"}
 
 Fault = dict[str, Any]
+
+_DEFAULTS: Fault = {"method": "POST", "times": 1, "status": 500, "seconds": 30, "code": None}
 
 
 def add(fault: Fault) -> None:
     """Have the next `times` calls of a method on a path (or below it) fail.
 
-    `hang` does nothing for some `seconds` and then hangs up; `reset` hangs up at once;
-    `error` answers `status` without doing the work; `lose_reply` does it and then hangs up.
+    `hang` does nothing for some `seconds` and then hangs up; `slow` waits as long, does the work
+    and answers; `reset` hangs up at once; `error` answers `status` without doing the work;
+    `lose_reply` does it and then hangs up. Raises `ValueError`.
     """
+    unknown = set(fault) - set(_DEFAULTS) - {"kind", "path"}
+    if unknown:
+        raise ValueError(f"A fault has no {', '.join(sorted(unknown))}.")
     if fault.get("kind") not in KINDS or not isinstance(fault.get("path"), str):
         raise ValueError(f"A fault has a path and one of the kinds {', '.join(sorted(KINDS))}.")
-    kept = {"method": "POST", "times": 1, "status": 500, "seconds": 30, "code": None} | fault
+    kept = _DEFAULTS | fault
+    for name, least, most in (("times", 1, 1000), ("status", 400, 599), ("seconds", 0, 600)):
+        if not isinstance(kept[name], int | float) or not least <= kept[name] <= most:
+            raise ValueError(f"A fault's {name} is from {least} to {most}.")
     store.execute("INSERT INTO fault (body) VALUES (?)", json.dumps(kept))
 
 

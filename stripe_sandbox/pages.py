@@ -9,9 +9,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_safe
 
-from stripe_sandbox import checkout, payments, portal, settings, store
+from stripe_sandbox import checkout, customers, payments, portal, settings, store
 from stripe_sandbox.errors import ApiError
-from stripe_sandbox.store import Object
+from stripe_sandbox.payments import Card
 
 _CSS: Final = (Path(__file__).parent / "static" / "app.css").read_bytes()
 
@@ -67,13 +67,13 @@ def pay(request: HttpRequest, id: str) -> HttpResponse:
         )
     error = ""
     if request.method == "POST" and session["status"] == "open":
-        error = _problem(request)
-        if not error:
-            try:
-                with store.transaction():
-                    session = checkout.pay(id, request.POST.get("number", ""))
-            except payments.Declined as declined:
-                error = str(declined)
+        typed = {name: request.POST.get(name, "") for name in ("number", "expiry", "cvc", "name")}
+        try:
+            with store.transaction():
+                customers.check_email(request.POST.get("email"), "email")
+                session = checkout.pay(id, Card(**typed), request.POST.get("email"))
+        except (payments.Declined, ApiError) as problem:
+            error = str(problem)
     if session["status"] == "complete":
         if request.method == "POST":
             return HttpResponseRedirect(checkout.return_url(session), status=303)
@@ -83,36 +83,20 @@ def pay(request: HttpRequest, id: str) -> HttpResponse:
     context = {
         "merchant": settings.MERCHANT,
         "session": session,
-        "items": session["_line_items"],
+        "items": [
+            {
+                "name": item["price_data"]["product_data"]["name"],
+                "amount": checkout.amount_of(item),
+            }
+            for item in session["_line_items"]
+        ],
         "email": checkout.email_of(session),
         "error": error,
         "typed": request.POST,
         "is_monthly": session["mode"] == "subscription",
         "total": session["amount_total"],
     }
-    return render(request, "sandbox/pay.html", _plain(context), status=402 if error else 200)
-
-
-def _problem(request: HttpRequest) -> str:
-    expiry = "".join(c for c in request.POST.get("expiry", "") if c in "0123456789")
-    cvc = request.POST.get("cvc", "").strip()
-    if len(expiry) != 4 or not 1 <= int(expiry[:2]) <= 12:
-        return "Your card's expiration date is incomplete: month and year, such as 12/34."
-    if not (cvc.isascii() and cvc.isdigit() and len(cvc) in {3, 4}):
-        return "Your card's security code is incomplete."
-    return ""
-
-
-def _plain(context: Object) -> Object:
-    # Templates can't read names that begin with an underscore, nor should they.
-    context["items"] = [
-        {
-            "name": item["price_data"]["product_data"]["name"],
-            "amount": item["price_data"]["unit_amount"] * item.get("quantity", 1),
-        }
-        for item in context["items"]
-    ]
-    return context
+    return render(request, "sandbox/pay.html", context, status=402 if error else 200)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

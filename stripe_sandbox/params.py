@@ -3,6 +3,7 @@
 import functools
 import re
 import sys
+import types
 import typing
 from typing import Any
 from urllib.parse import parse_qsl
@@ -14,36 +15,47 @@ from stripe_sandbox.errors import ApiError, invalid
 Params = dict[str, Any]
 
 _PART = re.compile(r"[^\[\]]+")
+_PLACE = re.compile(r"[0-9]{1,6}")
+_DEPTH = 16
 _INTEGER = re.compile(r"-?[0-9]{1,15}")
 _OPTIONS = set(RequestOptions.__annotations__)
 
+METADATA_KEYS, METADATA_KEY_LENGTH, METADATA_VALUE_LENGTH = 50, 40, 500
+
 
 def decode(text: str) -> Params:
-    """`a[b][0]=c` as nested dictionaries and lists."""
+    """`a[b]=c` as nested dictionaries. Lists stay dictionaries, by number, until a type is known:
+    `metadata` may have numbers for names."""
     tree: Params = {}
     for name, value in parse_qsl(text, keep_blank_values=True):
         parts = _PART.findall(name)
+        if not 1 <= len(parts) <= _DEPTH:
+            raise invalid(f"Received unknown parameter: {name[:100]}", code="parameter_unknown")
+        # Unnumbered lists (`a[]=b`) are in the order in which they are sent.
+        leaf = None if name.endswith("[]") else parts.pop()
         node = tree
-        for part in parts[:-1]:
-            child = node.setdefault(part, {})
-            if not isinstance(child, dict):
+        for part in parts:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
                 raise invalid(f"Invalid object at {name}", param=name)
-            node = child
-        if name.endswith("[]"):
-            # Unnumbered lists, in the order in which they are sent.
-            node = node.setdefault(parts[-1], {})
-            node[str(len(node))] = value
-        else:
-            node[parts[-1]] = value
-    return typing.cast(Params, _lists(tree))
+        node[str(len(node)) if leaf is None else leaf] = value
+    return tree
 
 
-def _lists(node: Any) -> Any:
+def listed(node: Any) -> Any:
+    """Decoded parameters for people to read, with lists where there seem to be some."""
     if not isinstance(node, dict):
         return node
-    if node and all(key.isdigit() for key in node):
-        return [_lists(node[key]) for key in sorted(node, key=int)]
-    return {key: _lists(value) for key, value in node.items()}
+    items = _numbered(node)
+    if items:
+        return [listed(item) for item in items]
+    return {key: listed(value) for key, value in node.items()}
+
+
+def _numbered(node: Params) -> list[Any] | None:
+    if not all(_PLACE.fullmatch(key) for key in node):
+        return None
+    return [node[key] for key in sorted(node, key=int)]
 
 
 def check(params: Params, shape: Any) -> Params:
@@ -79,16 +91,20 @@ def _typed(value: Any, hint: Any, at: str) -> Any:
             names = ", ".join(str(argument) for argument in arguments if argument)
             raise invalid(f"Invalid {at}: must be one of {names}", param=at)
         return value
-    if origin is typing.Union:
+    if origin in {typing.Union, types.UnionType}:
         return _typed_union(value, arguments, at)
     if origin is list:
-        if not isinstance(value, list):
+        items = _numbered(value) if isinstance(value, dict) else None
+        if items is None:
             raise invalid("Invalid array", param=at)
-        return [_typed(item, arguments[0], f"{at}[{n}]") for n, item in enumerate(value)]
+        return [_typed(item, arguments[0], f"{at}[{n}]") for n, item in enumerate(items)]
     if origin is dict:
         if not isinstance(value, dict):
             raise invalid("Invalid object", param=at)
-        return {key: _typed(item, arguments[1], f"{at}[{key}]") for key, item in value.items()}
+        found = {key: _typed(item, arguments[1], f"{at}[{key}]") for key, item in value.items()}
+        if at.endswith(("metadata", "metadata]")):
+            _check_metadata(found, at)
+        return found
     return _typed_scalar(value, hint, at)
 
 
@@ -106,10 +122,41 @@ def _typed_object(value: Any, hint: Any, at: str) -> Params:
         if required and name not in value:
             full = f"{at}[{name}]" if at else name
             raise invalid(f"Missing required param: {full}.", param=full, code="parameter_missing")
+        if required and value[name] == "":
+            full = f"{at}[{name}]" if at else name
+            raise invalid(
+                f"You passed an empty string for '{full}'. We assume empty values are an attempt "
+                f"to unset a parameter; however '{full}' cannot be unset.",
+                param=full,
+                code="parameter_invalid_empty",
+            )
     return {
         name: _typed(item, fields[name][0], f"{at}[{name}]" if at else name)
         for name, item in value.items()
     }
+
+
+def _check_metadata(metadata: Params, at: str) -> None:
+    if len(metadata) > METADATA_KEYS:
+        raise invalid(f"Metadata can have up to {METADATA_KEYS} keys.", param=at)
+    for key, value in metadata.items():
+        for word, text, most in (
+            ("key", key, METADATA_KEY_LENGTH),
+            ("value", value, METADATA_VALUE_LENGTH),
+        ):
+            if len(text) > most:
+                raise invalid(
+                    f"Metadata {word}s can have up to {most} characters, but you passed in a "
+                    f"{word} that is {len(text)} characters.",
+                    param=at,
+                )
+
+
+def merged(metadata: Params, change: Params | str) -> Params:
+    """Metadata after an update: an empty value takes its key away, an empty whole takes all."""
+    if isinstance(change, str):
+        return {}
+    return {key: value for key, value in (metadata | change).items() if value != ""}
 
 
 def _typed_union(value: Any, arguments: tuple[Any, ...], at: str) -> Any:

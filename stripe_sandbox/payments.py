@@ -1,33 +1,62 @@
 """Cards, payment intents and charges."""
 
 import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from stripe_sandbox import events, settings, store
-from stripe_sandbox.errors import missing
-from stripe_sandbox.params import Params
 from stripe_sandbox.store import Object
 
 DECLINES = {
-    "4000000000000002": ("card_declined", "Your card was declined."),
-    "4000000000009995": ("insufficient_funds", "Your card has insufficient funds."),
-    "4000000000000069": ("expired_card", "Your card has expired."),
-    "4000000000000127": ("incorrect_cvc", "Your card's security code is incorrect."),
+    "4000000000000002": "Your card was declined.",
+    "4000000000009995": "Your card has insufficient funds.",
+    "4000000000000069": "Your card has expired.",
+    "4000000000000127": "Your card's security code is incorrect.",
 }
 BRANDS = {"4": "visa", "5": "mastercard", "3": "amex", "6": "discover"}
 
 
 class Declined(Exception):
-    """The bank said no; the message is for the buyer."""
+    """The card can't pay; the message is for the buyer."""
 
 
-def card_of(number: str) -> Object:
-    """The card behind a number as typed. Raises `Declined`: nothing is charged."""
-    digits = "".join(digit for digit in number if digit in "0123456789")
-    if not 13 <= len(digits) <= 19 or not _is_luhn(digits):
+@dataclass(frozen=True)
+class Card:
+    """A card as typed."""
+
+    number: str = "4242424242424242"
+    expiry: str = "12/34"
+    cvc: str = "123"
+    name: str = ""
+
+    def shown(self) -> Object:
+        """What a charge tells of it."""
+        number, expiry = _digits(self.number), _digits(self.expiry)
+        return {
+            "brand": BRANDS.get(number[0], "unknown"),
+            "exp_month": int(expiry[:2]),
+            "exp_year": 2000 + int(expiry[2:]),
+            "last4": number[-4:],
+        }
+
+
+def check(card: Card) -> None:
+    """Raises `Declined` when nothing can be charged."""
+    number, expiry, cvc = _digits(card.number), _digits(card.expiry), card.cvc.strip()
+    if not 13 <= len(number) <= 19 or not _is_luhn(number):
         raise Declined("Your card number is invalid.")
-    if digits in DECLINES:
-        raise Declined(DECLINES[digits][1])
-    return {"brand": BRANDS.get(digits[0], "unknown"), "last4": digits[-4:]}
+    if len(expiry) != 4 or not 1 <= int(expiry[:2]) <= 12:
+        raise Declined("Your card's expiration date is incomplete: month and year, such as 12/34.")
+    if f"20{expiry[2:]}{expiry[:2]}" < f"{datetime.now(UTC):%Y%m}":
+        raise Declined("Your card's expiration date is in the past.")
+    if not (cvc.isascii() and cvc.isdigit() and len(cvc) in {3, 4}):
+        raise Declined("Your card's security code is incomplete.")
+    if number in DECLINES:
+        raise Declined(DECLINES[number])
+
+
+def _digits(text: str) -> str:
+    return "".join(digit for digit in text if digit in "0123456789")
 
 
 def _is_luhn(digits: str) -> bool:
@@ -46,6 +75,7 @@ def pay(
     card: Object,
     metadata: Object,
     description: str | None = None,
+    email: str | None = None,
 ) -> Object:
     """A payment intent that has succeeded, with its charge."""
     now = int(time.time())
@@ -54,9 +84,11 @@ def pay(
         "id": intent_id,
         "object": "payment_intent",
         "amount": amount,
+        "amount_capturable": 0,
         "amount_received": amount,
         "capture_method": "automatic_async",
         "client_secret": store.new_id(f"{intent_id}_secret"),
+        "confirmation_method": "automatic",
         "created": now,
         "currency": currency,
         "customer": customer,
@@ -73,6 +105,7 @@ def pay(
         "amount": amount,
         "amount_captured": amount,
         "amount_refunded": 0,
+        "billing_details": {"email": email},
         "captured": True,
         "created": now,
         "currency": currency,
@@ -88,21 +121,8 @@ def pay(
         "refunded": False,
         "status": "succeeded",
     }
-    events.emit("payment_intent.created", intent | {"status": "requires_payment_method"})
+    unpaid = {"amount_received": 0, "latest_charge": None, "status": "requires_payment_method"}
+    events.emit("payment_intent.created", intent | unpaid)
     events.emit("payment_intent.succeeded", store.put(intent))
     events.emit("charge.succeeded", store.put(charge))
     return intent
-
-
-def retrieve_intent(id: str, params: Params) -> Object:
-    intent = store.get("payment_intent", id)
-    if intent is None:
-        raise missing("payment_intent", id, param="intent")
-    return intent
-
-
-def retrieve_charge(id: str, params: Params) -> Object:
-    charge = store.get("charge", id)
-    if charge is None:
-        raise missing("charge", id, param="charge")
-    return charge

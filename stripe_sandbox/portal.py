@@ -15,8 +15,12 @@ def create(params: Params) -> Object:
     unknown = set(params) - {"customer", "return_url", "expand", "locale"}
     if unknown:
         raise unsupported(f"{', '.join(sorted(unknown))} in the portal")
+    if "customer" not in params:
+        raise invalid(
+            "Missing required param: customer.", param="customer", code="parameter_missing"
+        )
     customer = customers.alive(params["customer"])
-    if not params.get("return_url", "https://x").startswith(("http://", "https://")):
+    if not params.get("return_url", "https://").startswith(("http://", "https://")):
         raise invalid("Not a valid URL", param="return_url", code="url_invalid")
     session_id = store.new_id("bps")
     return store.put(
@@ -26,10 +30,8 @@ def create(params: Params) -> Object:
             "configuration": "bpc_sandbox",
             "created": int(time.time()),
             "customer": customer["id"],
-            "flow": None,
             "livemode": False,
             "locale": params.get("locale"),
-            "on_behalf_of": None,
             "return_url": params.get("return_url"),
             "url": f"{settings.ORIGIN}/p/session/{session_id}",
         }
@@ -41,17 +43,11 @@ def is_open(session: Object) -> bool:
 
 
 def subscriptions_of(session: Object) -> list[Object]:
-    return [
-        subscription
-        for subscription in store.all_of("subscription")
-        if subscription["customer"] == session["customer"]
-    ]
+    return store.all_of("subscription", customer=session["customer"])
 
 
 def invoices_of(session: Object) -> list[Object]:
-    return [
-        invoice for invoice in store.all_of("invoice") if invoice["customer"] == session["customer"]
-    ]
+    return store.all_of("invoice", customer=session["customer"])
 
 
 def set_ending(session: Object, subscription_id: str, *, ends: bool) -> None:

@@ -9,6 +9,7 @@ import secrets
 import sqlite3
 import string
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,18 +18,25 @@ from stripe_sandbox import settings
 
 Object = dict[str, Any]
 
+CALLS_KEPT = 2000
+
+EVENTS_KEPT = 30 * 24 * 3600
+"""Seconds."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS object (
     n INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS object_type ON object (type, n);
-CREATE TABLE IF NOT EXISTS idempotency (
-    key TEXT PRIMARY KEY, request TEXT NOT NULL, status INTEGER, body TEXT
+CREATE TABLE IF NOT EXISTS answer (
+    key TEXT PRIMARY KEY, request TEXT NOT NULL, created REAL NOT NULL, status INTEGER, body TEXT
 );
+CREATE INDEX IF NOT EXISTS answer_created ON answer (created);
 CREATE TABLE IF NOT EXISTS delivery (
     event TEXT PRIMARY KEY, due REAL, attempts INTEGER NOT NULL DEFAULT 0,
     answers TEXT NOT NULL DEFAULT '[]'
 );
+CREATE INDEX IF NOT EXISTS delivery_due ON delivery (due) WHERE due IS NOT NULL;
 CREATE TABLE IF NOT EXISTS call (
     n INTEGER PRIMARY KEY, method TEXT, path TEXT, idempotency_key TEXT, params TEXT,
     status INTEGER
@@ -49,7 +57,7 @@ def _db() -> sqlite3.Connection:
         _connection.execute("PRAGMA synchronous = NORMAL")
         _connection.executescript(_SCHEMA)
         # Calls that a kill cut short did nothing; their keys are free again.
-        _connection.execute("DELETE FROM idempotency WHERE status IS NULL")
+        _connection.execute("DELETE FROM answer WHERE status IS NULL")
     return _connection
 
 
@@ -96,10 +104,63 @@ def get(kind: str, id: str) -> Object | None:
     return json.loads(rows[0][0]) if rows else None
 
 
-def all_of(kind: str) -> list[Object]:
-    """Every object of a kind, newest first, as Stripe lists them."""
-    rows = execute("SELECT body FROM object WHERE type = ? ORDER BY n DESC", kind)
+def find(id: str) -> Object | None:
+    """An object of whatever kind."""
+    rows = execute("SELECT body FROM object WHERE id = ?", id)
+    return json.loads(rows[0][0]) if rows else None
+
+
+def all_of(kind: str, *, customer: str | None = None, limit: int = -1) -> list[Object]:
+    """The objects of a kind, of one customer or of all, newest first, as Stripe lists them."""
+    rows = execute(
+        "SELECT body FROM object WHERE type = ?1"
+        " AND (?2 IS NULL OR json_extract(body, '$.customer') = ?2) ORDER BY n DESC LIMIT ?3",
+        kind,
+        customer,
+        limit,
+    )
     return [json.loads(body) for (body,) in rows]
+
+
+def open_sessions_until(time: float) -> list[Object]:
+    """The open Checkout Sessions whose time is up then."""
+    rows = execute(
+        "SELECT body FROM object WHERE type = 'checkout.session'"
+        " AND json_extract(body, '$.status') = 'open'"
+        " AND json_extract(body, '$.expires_at') <= ?",
+        time,
+    )
+    return [json.loads(body) for (body,) in rows]
+
+
+def count(kind: str) -> int:
+    ((number,),) = execute("SELECT count(*) FROM object WHERE type = ?", kind)
+    return int(number)
+
+
+def log_call(method: str, path: str, key: str | None, params: Any, status: int | None) -> None:
+    with transaction():
+        execute(
+            "INSERT INTO call (method, path, idempotency_key, params, status)"
+            " VALUES (?, ?, ?, ?, ?)",
+            method,
+            path,
+            key,
+            json.dumps(params),
+            status,
+        )
+        execute("DELETE FROM call WHERE n <= (SELECT max(n) FROM call) - ?", CALLS_KEPT)
+
+
+def prune() -> None:
+    """Forget the events that Stripe would no longer tell either; not what waits to be delivered."""
+    with transaction():
+        execute(
+            "DELETE FROM object WHERE type = 'event' AND json_extract(body, '$.created') < ?"
+            " AND id NOT IN (SELECT event FROM delivery WHERE due IS NOT NULL)",
+            time.time() - EVENTS_KEPT,
+        )
+        execute("DELETE FROM delivery WHERE event NOT IN (SELECT id FROM object)")
 
 
 def get_setting(name: str, default: Any) -> Any:
@@ -113,5 +174,5 @@ def set_setting(name: str, value: Any) -> None:
 
 def reset() -> None:
     with transaction():
-        for table in ("object", "idempotency", "delivery", "call", "fault", "setting"):
+        for table in ("object", "answer", "delivery", "call", "fault", "setting"):
             execute(f"DELETE FROM {table}")  # noqa: S608 (names from the line above)

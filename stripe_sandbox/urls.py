@@ -14,3 +14,4 @@ urlpatterns = [
     path("receipts/<slug:id>", pages.receipt),
     re_path(r"^v[12]/.*$", api.serve),
 ]
+handler500 = "stripe_sandbox.api.broken"

@@ -1,0 +1,247 @@
+"""The control page, by form posts, and the control API's own refusals."""
+
+import html
+import re
+
+import pytest
+import requests
+import stripe
+
+from tests.stripe_sandbox.helpers import counts, order, subscribe, until
+
+
+@pytest.fixture
+def look(sandbox):
+    """The page's words, without its markup."""
+
+    def run() -> str:
+        page = requests.get(f"{sandbox.base_url}/sandbox", timeout=20)
+        assert page.status_code == 200
+        return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.text)))
+
+    return run
+
+
+@pytest.fixture
+def press(sandbox, look):
+    """Press a button; answers what the page says then."""
+
+    def run(wish: str, **fields) -> str:
+        answer = requests.post(
+            f"{sandbox.base_url}/sandbox",
+            {"wish": wish, **fields},
+            timeout=20,
+            allow_redirects=False,
+        )
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/sandbox")
+        return look()
+
+    return run
+
+
+def test_the_first_address_leads_to_the_page(sandbox):
+    answer = requests.get(sandbox.base_url, timeout=20)
+    assert (answer.status_code, answer.url) == (200, f"{sandbox.base_url}/sandbox")
+
+
+def test_the_page_tells_how_things_are(sandbox, api, look):
+    words = look()
+    assert "Events go out as they happen" in words
+    assert "None wait." in words
+    assert "They go to nowhere yet" in words
+    session = api.v1.checkout.sessions.create(order(amount=123_456))
+    words = look()
+    assert f"{session.id} $1,234.56, payment, open" in words
+    assert "POST /v1/checkout/sessions 200" in words
+    assert "None wait." in words
+
+
+def test_the_page_tells_which_cards_do_what(look):
+    words = look()
+    for line in (
+        "4242 4242 4242 4242 It is paid.",
+        "4000 0000 0000 0002 Your card was declined.",
+        "4000 0000 0000 9995 Your card has insufficient funds.",
+    ):
+        assert line in words
+
+
+@pytest.mark.parametrize(
+    ("wish", "fields", "words"),
+    [
+        ("normal", {}, "Events go out as they happen, several at once, as Stripe sends them."),
+        ("ordered", {}, "Events go out one at a time, in the order in which they happened."),
+        (
+            "shuffled",
+            {},
+            "Events go out shuffled, one at a time, once a second has brought no new one.",
+        ),
+        ("delayed", {"seconds": "45"}, "Events go out 45 seconds late."),
+        ("delayed", {"seconds": "1"}, "Events go out 1 second late."),
+        ("paused", {}, "Events wait: nothing goes out."),
+    ],
+)
+def test_deliveries_are_chosen_and_told_in_words(look, press, wish, fields, words):
+    page = press(wish, **fields)
+    assert page.count(words) == 2  # what was done, and how it is now
+    assert look().count(words) == 1
+
+
+def test_resuming_sends_what_waits(sandbox, api, receiver, press):
+    sandbox.deliver_to(receiver.url, receiver.secret)
+    press("paused")
+    api.v1.customers.create()
+    assert "1 waits." in press("paused")
+    press("normal")
+    receiver.wait_for(1)
+    until(lambda: sandbox.events()[0]["delivery"]["due"] is None)
+    assert "None wait." in press("normal")
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        ("/v1/customers", "Customers"),
+        ("/v1/checkout/sessions", "Checkout Sessions"),
+        ("/v1/billing_portal/sessions", "Portal sessions"),
+    ],
+)
+def test_faults_are_ordered_for_every_kind_of_call(sandbox, press, call, name):
+    told = f"{name} (POST) will answer 500, 3 times."
+    assert f"Ordered: {told}" in press("fault", call=call, trouble="500", times="3")
+    (fault,) = sandbox.faults()
+    assert (fault["path"], fault["kind"], fault["status"], fault["times"]) == (
+        call, "error", 500, 3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        ("hang", "hang for 30 seconds"),
+        ("slow", "take 3 seconds"),
+        ("500", "answer 500"),
+        ("429", "answer 429"),
+        ("lose_reply", "do the work and lose the reply"),
+        ("reset", "hang up at once"),
+    ],
+)
+def test_every_fault_can_be_ordered_and_cleared(sandbox, press, trouble, words):
+    page = press("fault", call="/v1/customers", trouble=trouble, times="1")
+    assert page.count(f"Customers (POST) will {words}, once.") == 2
+    assert len(sandbox.faults()) == 1
+    page = press("clear")
+    assert "All faults are cleared." in page
+    assert f"Customers (POST) will {words}" not in page
+    assert sandbox.faults() == []
+
+
+def test_an_ordered_fault_happens(api, press):
+    press("fault", call="/v1/customers", trouble="429", times="1")
+    with pytest.raises(stripe.RateLimitError):
+        api.v1.customers.create()
+    api.v1.customers.create()
+
+
+def test_a_month_on_renews_or_ends(sandbox, api, press):
+    id, _ = subscribe(sandbox)
+    assert f"A month has gone by: {id} has renewed." in press("advance", id=id)
+    assert len(api.v1.invoices.list({"subscription": id}).data) == 2
+    api.v1.subscriptions.update(id, {"cancel_at_period_end": True})
+    page = press("advance", id=id)
+    assert f"A month has gone by: {id} has ended." in page
+    assert f"{id} canceled" in page
+    assert len(api.v1.invoices.list({"subscription": id}).data) == 2
+
+
+def test_a_payment_page_is_expired(sandbox, api, press):
+    session = api.v1.checkout.sessions.create(order())
+    assert f"The payment page {session.id} has expired." in press("expire", id=session.id)
+    assert api.v1.checkout.sessions.retrieve(session.id).status == "expired"
+
+
+def test_an_event_is_delivered_again(sandbox, api, receiver, press):
+    sandbox.deliver_to(receiver.url, receiver.secret)
+    api.v1.customers.create()
+    until(lambda: sandbox.events() and sandbox.events()[0]["delivery"]["due"] is None)
+    (event,) = sandbox.events()
+    receiver.answers = [500]
+    page = press("deliver", id=event["id"])
+    assert f"{event['id']} was delivered again: 500." in page
+    assert "customer.created Answers: 200, 500." in page
+    assert receiver.ids == [event["id"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("wish", "fields", "words"),
+    [
+        ("nonsense", {}, "The modes are"),
+        ("", {}, "The modes are"),
+        ("delayed", {"seconds": "soon"}, "Give seconds as a whole number from 1 to 86400."),
+        ("delayed", {"seconds": "0"}, "Give seconds as a whole number from 1 to 86400."),
+        ("delayed", {"seconds": "٣"}, "Give seconds as a whole number from 1 to 86400."),
+        ("delayed", {}, "Give seconds as a whole number from 1 to 86400."),
+        ("fault", {}, "Choose a call and what is to happen to it."),
+        (
+            "fault",
+            {"call": "/v1/customers", "trouble": "500", "times": "100"},
+            "Give times as a whole number from 1 to 99.",
+        ),
+        (
+            "fault",
+            {"call": "/v1", "trouble": "500", "times": "1"},
+            "Choose a call and what is to happen to it.",
+        ),
+        ("advance", {"id": "sub_x"}, "No such subscription: 'sub_x'"),
+        ("expire", {"id": "cs_x"}, "No such checkout.session: 'cs_x'"),
+        ("deliver", {"id": "evt_x"}, "There is no event evt_x."),
+    ],
+)
+def test_what_cannot_be_done_is_told_and_changes_nothing(sandbox, press, wish, fields, words):
+    before = counts(sandbox)
+    page = press(wish, **fields)
+    assert f"Nothing was changed. {words}" in page
+    assert "Events go out as they happen" in page
+    assert sandbox.faults() == []
+    assert counts(sandbox) == before
+
+
+def test_an_ended_subscription_cannot_go_on(sandbox, api, press):
+    id, _ = subscribe(sandbox)
+    api.v1.subscriptions.cancel(id)
+    before = counts(sandbox)
+    assert "Nothing was changed. The subscription is canceled." in press("advance", id=id)
+    assert counts(sandbox) == before
+
+
+def test_another_site_cannot_press_a_button(sandbox, look):
+    answer = requests.post(
+        f"{sandbox.base_url}/sandbox",
+        {"wish": "paused"},
+        headers={"Origin": "https://elsewhere.example"},
+        timeout=20,
+    )
+    assert answer.status_code == 403
+    assert "Events go out as they happen" in look()
+
+
+def test_the_control_api_takes_json_from_this_machine_only(sandbox):
+    url = f"{sandbox.base_url}/sandbox/api/deliveries"
+    body = '{"mode": "paused"}'
+    for headers, status in (
+        ({"Content-Type": "text/plain"}, 400),
+        ({"Content-Type": "application/json", "Origin": "https://elsewhere.example"}, 403),
+        ({"Content-Type": "application/json", "Host": "elsewhere.example"}, 400),
+    ):
+        assert requests.post(url, body, headers=headers, timeout=20).status_code == status
+    answer = requests.post(f"{sandbox.base_url}/sandbox/api/nonsense", json={}, timeout=20)
+    assert answer.status_code == 404
+    assert answer.json() == {"error": "There is no control POST nonsense."}
+
+
+def test_the_control_api_pays_with_a_card(sandbox, api):
+    session = api.v1.checkout.sessions.create(order())
+    with pytest.raises(AssertionError, match="Your card was declined"):
+        sandbox.pay(session.id, card="4000000000000002")
+    assert "charge" not in counts(sandbox)
+    assert sandbox.pay(session.id)["payment_status"] == "paid"
