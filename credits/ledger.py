@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Final, TypeVar
 
 from django.conf import settings
@@ -384,10 +385,16 @@ def _checked(key: str) -> str:
 
 def _call(model: type[Row], function: str, values: list[Any], amount: int | None = None) -> Row:
     """Call one of the verbs in SQL, and make a model of the row that it answers."""
-    columns = ", ".join(str(field.column) for field in model._meta.concrete_fields)
+    columns, names = _columns(model)
     row = _run(f"SELECT {columns} FROM {function}", values, amount)  # noqa: S608 (ours)
-    names = [field.attname for field in model._meta.concrete_fields]
     return model.from_db(connection.alias, names, row)
+
+
+@cache
+def _columns(model: type[models.Model]) -> tuple[str, list[str]]:
+    """A model's columns as SQL names them, and as `from_db` does."""
+    fields = model._meta.concrete_fields
+    return ", ".join(str(field.column) for field in fields), [field.attname for field in fields]
 
 
 def _run(statement: str, values: list[Any], amount: int | None) -> tuple[Any, ...]:

@@ -64,16 +64,6 @@ ACCOUNT_OF: Final[dict[str, str]] = {
     Kind.EXPIRY: Account.EXPIRED,
     Kind.ADJUSTMENT: Account.ADJUSTED,
 }
-INCOMING: Final = [
-    Kind.PURCHASE,
-    Kind.RENEWAL,
-    Kind.PROMOTION,
-    Kind.GIFT_RECEIVED,
-    Kind.GIFT_RETURNED,
-    Kind.RESTORAL,
-]
-"""What brings credits in; an adjustment may go either way, all else takes them out."""
-
 CLAWBACKS: Final = [Kind.REFUND, Kind.DISPUTE]
 """What may take more than there is: the rest is owed."""
 
@@ -138,32 +128,10 @@ class Entry(models.Model):
 
     class Meta:
         verbose_name_plural = "entries"
+        # What each kind may do: `credits_is_sound` in `credits/sql/0002_keys_and_guards.sql`.
         constraints = [
             models.UniqueConstraint(fields=["wallet", "key"], name="credits_entry_wallet_key"),
-            models.CheckConstraint(
-                condition=~Q(amount=0) | Q(kind__in=CLAWBACKS, owed__gt=0),
-                name="credits_entry_moves",
-            ),
-            models.CheckConstraint(
-                condition=Q(kind__in=INCOMING, amount__gt=0)
-                | Q(kind=Kind.ADJUSTMENT)
-                | (~Q(kind__in=[*INCOMING, Kind.ADJUSTMENT]) & Q(amount__lte=0)),
-                name="credits_entry_sign",
-            ),
-            models.CheckConstraint(
-                condition=Q(owed=0)
-                | Q(kind__in=CLAWBACKS, owed__gt=0)
-                | Q(kind=Kind.REPAYMENT, owed=F("amount")),
-                name="credits_entry_owed",
-            ),
             models.CheckConstraint(condition=Q(balance__gte=0), name="credits_entry_balance"),
-            models.CheckConstraint(
-                condition=Q(
-                    *[Q(kind=kind, account=account) for kind, account in ACCOUNT_OF.items()],
-                    _connector=Q.OR,
-                ),
-                name="credits_entry_account",
-            ),
         ]
         indexes = [
             # The statement of some days; its other order, by id, is the primary key.

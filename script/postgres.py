@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME = "dynamic-credits"
 START_TIMEOUT = 60  # seconds; recovery after a crash takes longer than a start
 GUARD_PERIOD = 1  # seconds
+NOT_KEPT = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
 
 
 def _service_user() -> dict[str, Any]:
@@ -108,20 +109,24 @@ def _stop_if_unused(binaries: Path, data: Path, users: IO[str]) -> bool:
 
 
 @contextmanager
-def throwaway() -> Iterator[str]:
-    """A server for tests; answers its DATABASE_URL. Nothing of it is written to be kept."""
+def throwaway(settings: Sequence[str] = NOT_KEPT, *, on_disk: bool = False) -> Iterator[str]:
+    """A server that ends with its process; answers its DATABASE_URL.
+
+    For tests nothing of it is written to be kept. `on_disk`: its data is beside that of the durable
+    one, and not where temporary files are, which may be in memory.
+    """
     binaries = _binaries()
-    temporary = _temporary()
+    temporary = _own(_state() / "bench") if on_disk else _temporary()
     _sweep(temporary)
     home = _own(Path(tempfile.mkdtemp(prefix=f"{NAME}-test-", dir=temporary)))
+    socket = _socket_folder(home)
     lock = (home / "lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
     data = home / "data"
     _initdb(binaries, data)
-    options = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"]
-    settings = [part for option in options for part in ("-c", option)]
+    options = [part for setting in settings for part in ("-c", setting)]
     server = subprocess.Popen(
-        [binaries / "postgres", "-D", data, "-k", home, "-c", "listen_addresses=", *settings],
+        [binaries / "postgres", "-D", data, "-k", socket, "-c", "listen_addresses=", *options],
         preexec_fn=_end_with_parent,
         start_new_session=True,
         cwd="/",
@@ -131,15 +136,16 @@ def throwaway() -> Iterator[str]:
     )
     try:
         deadline = time.monotonic() + START_TIMEOUT
-        while not _is_ready(binaries, home):
+        while not _is_ready(binaries, socket):
             if server.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"PostgreSQL did not start:\n{(home / 'log').read_text()[-2000:]}")
             time.sleep(0.05)
-        yield _database(binaries, home)
+        yield _database(binaries, socket)
     finally:
         server.send_signal(signal.SIGINT)
         server.wait()
-        shutil.rmtree(home, ignore_errors=True)
+        for folder in (home, socket):
+            shutil.rmtree(folder, ignore_errors=True)
         lock.close()
 
 

@@ -220,23 +220,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='entry',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount', 0), _negated=True), models.Q(('kind__in', ['refund', 'dispute']), ('owed__gt', 0)), _connector='OR'), name='credits_entry_moves'),
-        ),
-        migrations.AddConstraint(
-            model_name='entry',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount__gt', 0), ('kind__in', ['purchase', 'renewal', 'promotion', 'gift_received', 'gift_returned', 'restoral'])), ('kind', 'adjustment'), models.Q(models.Q(('kind__in', ['purchase', 'renewal', 'promotion', 'gift_received', 'gift_returned', 'restoral', 'adjustment']), _negated=True), ('amount__lte', 0)), _connector='OR'), name='credits_entry_sign'),
-        ),
-        migrations.AddConstraint(
-            model_name='entry',
-            constraint=models.CheckConstraint(condition=models.Q(('owed', 0), models.Q(('kind__in', ['refund', 'dispute']), ('owed__gt', 0)), models.Q(('kind', 'repayment'), ('owed', models.F('amount'))), _connector='OR'), name='credits_entry_owed'),
-        ),
-        migrations.AddConstraint(
-            model_name='entry',
             constraint=models.CheckConstraint(condition=models.Q(('balance__gte', 0)), name='credits_entry_balance'),
-        ),
-        migrations.AddConstraint(
-            model_name='entry',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('account', 'issued'), ('kind', 'purchase')), models.Q(('account', 'issued'), ('kind', 'renewal')), models.Q(('account', 'issued'), ('kind', 'promotion')), models.Q(('account', 'escrow'), ('kind', 'gift_sent')), models.Q(('account', 'escrow'), ('kind', 'gift_received')), models.Q(('account', 'escrow'), ('kind', 'gift_returned')), models.Q(('account', 'spent'), ('kind', 'spend')), models.Q(('account', 'revoked'), ('kind', 'refund')), models.Q(('account', 'revoked'), ('kind', 'dispute')), models.Q(('account', 'revoked'), ('kind', 'restoral')), models.Q(('account', 'revoked'), ('kind', 'repayment')), models.Q(('account', 'expired'), ('kind', 'expiry')), models.Q(('account', 'adjusted'), ('kind', 'adjustment')), _connector='OR'), name='credits_entry_account'),
         ),
         migrations.AddConstraint(
             model_name='draw',

@@ -22,6 +22,38 @@ ALTER TABLE credits_transfer ADD CONSTRAINT credits_transfer_of_entry
 ALTER TABLE credits_transfer ADD CONSTRAINT credits_transfer_of_arrival
     FOREIGN KEY (to_wallet_id, to_entry_id) REFERENCES credits_entry (wallet_id, id);
 
+-- What an entry of each kind may say: which account is its other side, which way credits go, and what
+-- becomes owed. PostgreSQL reads the text of a CHECK anew for every statement, and this one, written
+-- out, would take a quarter of a booking's time; a function is read once in a connection.
+CREATE FUNCTION credits_is_sound(p_kind text, p_account text, p_amount bigint, p_owed bigint)
+RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    CASE p_kind
+        WHEN 'spend' THEN
+            RETURN p_account = 'spent' AND p_amount < 0 AND p_owed = 0;
+        WHEN 'purchase', 'renewal', 'promotion' THEN
+            RETURN p_account = 'issued' AND p_amount > 0 AND p_owed = 0;
+        WHEN 'gift_sent' THEN
+            RETURN p_account = 'escrow' AND p_amount < 0 AND p_owed = 0;
+        WHEN 'gift_received', 'gift_returned' THEN
+            RETURN p_account = 'escrow' AND p_amount > 0 AND p_owed = 0;
+        WHEN 'refund', 'dispute' THEN
+            RETURN p_account = 'revoked' AND p_amount <= 0 AND p_owed >= 0 AND p_amount < p_owed;
+        WHEN 'restoral' THEN
+            RETURN p_account = 'revoked' AND p_amount > 0 AND p_owed = 0;
+        WHEN 'repayment' THEN
+            RETURN p_account = 'revoked' AND p_amount < 0 AND p_owed = p_amount;
+        WHEN 'expiry' THEN
+            RETURN p_account = 'expired' AND p_amount < 0 AND p_owed = 0;
+        WHEN 'adjustment' THEN
+            RETURN p_account = 'adjusted' AND p_amount <> 0 AND p_owed = 0;
+        ELSE
+            RETURN false;
+    END CASE;
+END $$;
+ALTER TABLE credits_entry ADD CONSTRAINT credits_entry_sound
+    CHECK (credits_is_sound(kind, account, amount, owed));
+
 -- Room on the page for the next version of a row that every booking updates: no index changes then.
 ALTER TABLE credits_wallet SET (fillfactor = 70);
 ALTER TABLE credits_lot SET (fillfactor = 80);
