@@ -21,12 +21,15 @@ class Lot:
     category: str
     priority: int
     expires: float
+    # Of two that expire in the same hour: when within it. The default is some days from the very
+    # moment of the grant, a date that was asked for is the full hour.
+    moment: int = 0
     revoked: int = 0
     number: int = 0
 
     @property
     def order(self) -> tuple[Any, ...]:
-        return (self.priority, self.expires, self.category == "paid", self.number)
+        return (self.priority, self.expires, self.moment, self.category == "paid", self.number)
 
 
 @dataclass
@@ -89,8 +92,11 @@ class Wallet:
 
     # How credits move
 
-    def open(self, amount: int, category: str, priority: int, expires: float) -> Lot:
-        lot = Lot(self.entries, amount, amount, category, priority, expires, 0, len(self.lots))
+    def open(
+        self, amount: int, category: str, priority: int, expires: float, moment: int = 0
+    ) -> Lot:
+        number = len(self.lots)
+        lot = Lot(self.entries, amount, amount, category, priority, expires, moment, 0, number)
         self.lots.append(lot)
         return lot
 
@@ -118,9 +124,17 @@ class Wallet:
 
     # The verbs, called on a copy that is kept if they don't raise
 
-    def grant(self, key: str, amount: int, category: str, priority: int, expires: float) -> None:
+    def grant(
+        self,
+        key: str,
+        amount: int,
+        category: str,
+        priority: int,
+        expires: float,
+        moment: int = 0,
+    ) -> None:
         self.entries += 1
-        lot = self.open(amount, category, priority, expires)
+        lot = self.open(amount, category, priority, expires, moment)
         self.granted[key] = lot.number
         self.repay(lot.entry)
 
@@ -144,7 +158,7 @@ class Wallet:
             raise errors.MoreThanRevoked(lot.revoked)
         lot.revoked -= amount
         self.entries += 1
-        back = self.open(amount, lot.category, lot.priority, lot.expires)
+        back = self.open(amount, lot.category, lot.priority, lot.expires, lot.moment)
         self.settle(hour)
         self.repay(back.entry)
 
@@ -204,7 +218,7 @@ class Wallet:
         self.entries += 1
         arrived = self.entries
         for lot in lots:
-            self.open(lot.amount, lot.category, lot.priority, lot.expires)
+            self.open(lot.amount, lot.category, lot.priority, lot.expires, lot.moment)
         self.settle(hour)
         self.repay(arrived)
 

@@ -46,6 +46,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.models = [model.Wallet(), model.Wallet()]
         self.start = timezone.now()
         self.hour = 0
+        self.grants = 0
         self.holds: list[tuple[int, str, Hold]] = []
         self.transfers: list[dict[str, Any]] = []
 
@@ -111,6 +112,8 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             expires = self.hour + hours
             expires_at = self.start + timedelta(hours=expires)
+        self.grants += 1
+        moment = self.grants if expires_at is None else 0
         known = self.models[number].booked.get(key)
         # The shop's default, and never, are no part of what a key stands for.
         explicit = expires if isinstance(hours, int) else None
@@ -133,7 +136,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 expires_at=expires_at,
                 paid=paid,
             ),
-            lambda wallet: wallet.grant(key, amount, category, priority, expires),
+            lambda wallet: wallet.grant(key, amount, category, priority, expires, moment),
         )
 
     @rule(number=WALLETS, key=KEYS, amount=AMOUNTS)
