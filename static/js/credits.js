@@ -61,6 +61,7 @@ const render = ({ typing = false, quiet = false } = {}) => {
       announce(problem);
     }
     for (const name of ['count', 'list', 'each', 'total']) show(name, '–');
+    mark(form.querySelectorAll('[data-tier], [data-pick]'), () => false);
     for (const name of ['deal', 'minimum', 'raised', 'discount']) toggle(name, false);
     form.elements.expected_total.value = '';
     return;
