@@ -19,9 +19,15 @@ class Level(NamedTuple):
 
 
 class Point(NamedTuple):
+    """Where a day begins, at the height of its last balance."""
+
     x: int
     y: int
     day: Day
+
+    @property
+    def middle(self) -> int:
+        return self.x + DAY_WIDTH // 2
 
 
 @dataclass(frozen=True)
@@ -48,15 +54,17 @@ class Chart:
 
 def draw(days: list[Day]) -> Chart:
     """Draw the days, of which at least one has a balance."""
-    step = _step(max(day.balance for day in days))
-    top = -(-max(day.balance for day in days) // step) * step
+    most = max(day.balance for day in days)
+    step = _step(most)
+    top = -(-most // step) * step
     points = [
         Point(index * DAY_WIDTH, HEIGHT - HEIGHT * day.balance // top, day)
         for index, day in enumerate(days)
     ]
+    width = len(days) * DAY_WIDTH
     # A balance stays as it is until the next entry: steps, no slopes.
-    line = f"M0 {points[0].y}" + "".join(f"H{point.x}V{point.y}" for point in points[1:])
-    width = points[-1].x
+    steps = "".join(f"V{point.y}H{point.x + DAY_WIDTH}" for point in points)
+    line = f"M0 {points[0].y}{steps}"
     return Chart(
         width=width,
         height=HEIGHT,
@@ -83,5 +91,5 @@ def _step(most: int) -> int:
 def _short(value: int, step: int) -> str:
     for unit, letter in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (1000, "k")):
         if step % unit == 0 and value:
-            return f"{value // unit}{letter}"
-    return str(value)
+            return f"{value // unit:,}{letter}"
+    return f"{value:,}"

@@ -272,22 +272,23 @@ def _latest_subscription(user: User) -> Subscription | None:
     )
 
 
-def _open_purchases(user: User) -> list[dict[str, Any]]:
-    purchases = Purchase.objects.filter(user=user).filter(
+def _open_purchases(user: User) -> dict[str, Any]:
+    found = Purchase.objects.filter(user=user).filter(
         Q(status=Purchase.Status.REVIEW)
         | Q(status=Purchase.Status.PENDING, stripe_session_url__gt="")
     )
-    still_open = timezone.now() - PAYMENT_PAGE_LIFE
-    return [
-        {
-            "purchase": purchase,
-            "is_in_review": purchase.status == Purchase.Status.REVIEW,
-            "url": purchase.stripe_session_url
-            if purchase.status == Purchase.Status.PENDING and purchase.created_at > still_open
-            else None,
-        }
-        for purchase in purchases.order_by("-created_at")[:5]
-    ]
+    still_payable = timezone.now() - PAYMENT_PAGE_LIFE
+    purchases = []
+    for purchase in found.order_by("-created_at")[:5]:
+        is_in_review = purchase.status == Purchase.Status.REVIEW
+        is_payable = not is_in_review and purchase.created_at > still_payable
+        url = purchase.stripe_session_url if is_payable else None
+        purchases.append({"purchase": purchase, "is_in_review": is_in_review, "url": url})
+    return {
+        "purchases": purchases,
+        "any_unconfirmed": not all(row["is_in_review"] for row in purchases),
+        "any_payable": any(row["url"] for row in purchases),
+    }
 
 
 @never_cache

@@ -202,9 +202,9 @@ def days_of(*balances: int) -> list[Day]:
 
 def test_the_line_goes_in_steps():
     drawn = chart.draw(days_of(0, 50, 100))
-    assert (drawn.width, drawn.height) == (200, 1000)
-    assert drawn.line == "M0 1000H100V500H200V0"
-    assert drawn.area == "M0 1000H100V500H200V0V1000H0Z"
+    assert (drawn.width, drawn.height) == (300, 1000)
+    assert drawn.line == "M0 1000V1000H100V500H200V0H300"
+    assert drawn.area == "M0 1000V1000H100V500H200V0H300V1000H0Z"
     assert [(level.y, level.label) for level in drawn.levels] == [
         (0, "100"), (500, "50"), (1000, "0"),
     ]  # fmt: skip
@@ -215,10 +215,10 @@ def test_the_line_goes_in_steps():
     [
         (1, ["1", "0"]),
         (7, ["8", "6", "4", "2", "0"]),
-        (1234, ["1500", "1000", "500", "0"]),
+        (1234, ["1,500", "1,000", "500", "0"]),
         (13027, ["15k", "10k", "5k", "0"]),
         (9_000_000, ["10M", "5M", "0"]),
-        (2**53 - 1, ["10000T", "5000T", "0"]),
+        (2**53 - 1, ["10,000T", "5,000T", "0"]),
     ],
 )
 def test_the_levels_are_round(most, labels):
@@ -492,7 +492,7 @@ def test_a_purchase_that_is_not_confirmed_asks_for_no_payment(buyer, user):
     words = text(page)
     assert "Not confirmed yet" in words
     assert "If you have paid, nothing more is needed" in words
-    assert "A payment page can be paid once only." in words
+    assert "A payment page can be paid once only" in words
     assert "Waiting for payment" not in words
     assert "Continue to payment" not in words
     assert '<a class="btn small quiet" href="https://checkout.stripe.com/c/pay/1">' in (
