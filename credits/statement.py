@@ -12,9 +12,9 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
-from django.db.models import Case, OuterRef, QuerySet, Subquery, When
+from django.db.models import QuerySet, Subquery
 
-from credits.models import Entry, Kind, Lot, Wallet
+from credits.models import Entry, Kind, Wallet
 
 PAGE_SIZE: Final = 25
 EXPORT_BATCH: Final = 2000
@@ -24,8 +24,8 @@ EXPIRIES_SHOWN: Final = 4
 SHORTEST_PACE: Final = 7
 """Days of history that it takes to say how long the credits last."""
 
-BOUGHT: Final = [Kind.PURCHASE, Kind.RENEWAL]
-BUT_SPENDS: Final = [kind for kind in Kind if kind != Kind.SPEND]
+BOUGHT: Final = [Kind.PURCHASE.value, Kind.RENEWAL.value]
+BUT_SPENDS: Final = [kind.value for kind in Kind if kind != Kind.SPEND]
 """The kinds that have an index: of most wallets these are few entries."""
 
 
@@ -107,10 +107,24 @@ def _lines(wallet: Wallet, chosen: Filter, order: str, limit: int, **cursor: int
     # One query for each kind, in the order of its index, so that the few purchases among a million
     # spends are not looked for one by one.
     kinds = [entries.filter(kind=kind) for kind in chosen.kinds] or [entries]
-    found, *others = [_columns(part).order_by(order)[:limit] for part in kinds]
+    found, *others = [part.order_by(order)[:limit].values_list(*_COLUMNS) for part in kinds]
     if others:
         found = found.union(*others, all=True).order_by(order)[:limit]
-    return [Line._make(row) for row in found]
+    # What was paid is looked up for the lines alone: as a part of the query that finds them it
+    # would cost so much, by the planner's reckoning, that its choice of an index didn't matter.
+    statement, values = found.query.sql_with_params()
+    with connection.cursor() as db:
+        direction = "DESC" if order == "-id" else "ASC"
+        db.execute(_WITH_PAID.format(statement, direction), [BOUGHT, wallet.pk, *values])
+        return [Line._make(row) for row in db.fetchall()]
+
+
+_COLUMNS: Final = ("id", "created_at", "kind", "note", "amount", "balance")
+_WITH_PAID: Final = """
+SELECT line.*, CASE WHEN line.kind = ANY (%s) THEN (
+    SELECT paid FROM credits_lot AS lot WHERE lot.wallet_id = %s AND lot.entry_id = line.id) END
+FROM ({}) AS line (id, created_at, kind, note, amount, balance)
+ORDER BY line.id {}"""
 
 
 def _of_days(wallet: Wallet, chosen: Filter) -> QuerySet[Entry]:
@@ -124,12 +138,6 @@ def _of_days(wallet: Wallet, chosen: Filter) -> QuerySet[Entry]:
         until = everything.filter(created_at__lt=end).order_by("-created_at", "-id")
         entries = entries.filter(created_at__lt=end, id__lte=Subquery(until.values("id")[:1]))
     return entries
-
-
-def _columns(entries: QuerySet[Entry]) -> QuerySet[Entry, tuple[Any, ...]]:
-    lot = Lot.objects.filter(wallet=OuterRef("wallet"), entry_id=OuterRef("id"))
-    paid = Case(When(kind__in=BOUGHT, then=Subquery(lot.values("paid")[:1])))
-    return entries.values_list("id", "created_at", "kind", "note", "amount", "balance", paid)
 
 
 def _midnight(day: date, zone: tzinfo) -> datetime:
@@ -150,8 +158,9 @@ class Day(NamedTuple):
 
 
 # A day's last entry is one probe of the index on time. What was used is never added up: it is what
-# the balance is short of by all other entries, and those are few and have an index of their own.
-# Lots that have expired and are not booked yet have no entry that says so.
+# the balance is short of by all other entries, and those are few and have an index of their own,
+# which is looked at for one kind at a time. Lots that have expired and are not booked yet have no
+# entry that says so.
 _DAYS: Final = """
 WITH closing AS (
     SELECT days.day, days.ends, entry.id, coalesce(entry.balance, 0) AS balance
@@ -161,33 +170,36 @@ WITH closing AS (
         WHERE wallet_id = %(wallet)s AND created_at < days.ends
         ORDER BY created_at DESC, id DESC LIMIT 1
     ) AS entry ON true
-), opening AS (
+), days AS (
     SELECT day, ends, balance, id AS last_id,
-           coalesce(lag(id) OVER (ORDER BY day), 0) AS id,
+           coalesce(lag(id) OVER (ORDER BY day), 0) AS before_id,
            lag(balance) OVER (ORDER BY day) AS opening
     FROM closing
+), others AS MATERIALIZED (
+    SELECT entry.id, entry.amount, entry.bought, lot.paid
+    FROM unnest(%(others)s::text[]) AS kinds (kind)
+    CROSS JOIN LATERAL (
+        SELECT id, amount, CASE WHEN kind = ANY (%(bought)s) THEN amount END AS bought
+        FROM credits_entry
+        WHERE wallet_id = %(wallet)s AND kind = kinds.kind AND kind <> 'spend'
+            AND id > coalesce((SELECT id FROM closing ORDER BY day LIMIT 1), 0)
+        OFFSET 0  -- keeps the planner from making one search of it, through the spends
+    ) AS entry
+    LEFT JOIN credits_lot AS lot
+        ON lot.wallet_id = %(wallet)s AND lot.entry_id = entry.id AND entry.bought IS NOT NULL
 )
-SELECT day,
-       balance - coalesce((
+SELECT days.day,
+       days.balance - coalesce((
            SELECT sum(remaining) FROM credits_lot
            WHERE wallet_id = %(wallet)s AND is_open AND expires_at IS NOT NULL
-               AND expires_at <= least(ends, statement_timestamp())), 0)::bigint,
-       coalesce(others.bought, 0)::bigint,
-       (opening + coalesce(others.moved, 0) - balance)::bigint,
-       coalesce(others.paid, 0)::bigint
-FROM opening
-LEFT JOIN LATERAL (
-    SELECT sum(entry.amount) AS moved,
-           sum(entry.amount) FILTER (WHERE entry.kind = ANY (%(bought)s)) AS bought,
-           sum(lot.paid) AS paid
-    FROM credits_entry AS entry
-    LEFT JOIN credits_lot AS lot ON lot.wallet_id = entry.wallet_id AND lot.entry_id = entry.id
-        AND entry.kind = ANY (%(bought)s)
-    WHERE entry.wallet_id = %(wallet)s AND entry.kind <> 'spend' AND entry.kind = ANY (%(others)s)
-        AND entry.id > opening.id AND entry.id <= opening.last_id
-) AS others ON true
-WHERE opening IS NOT NULL
-ORDER BY day"""
+               AND expires_at <= least(days.ends, statement_timestamp())), 0)::bigint,
+       coalesce(sum(others.bought), 0)::bigint,
+       (days.opening + coalesce(sum(others.amount), 0) - days.balance)::bigint,
+       coalesce(sum(others.paid), 0)::bigint
+FROM days LEFT JOIN others ON others.id > days.before_id AND others.id <= days.last_id
+WHERE days.opening IS NOT NULL
+GROUP BY days.day, days.ends, days.balance, days.opening
+ORDER BY days.day"""
 
 
 def daily_balances(wallet: Wallet, days: int, zone: tzinfo = UTC) -> list[Day]:
@@ -199,8 +211,8 @@ def daily_balances(wallet: Wallet, days: int, zone: tzinfo = UTC) -> list[Day]:
         "wallet": wallet.pk,
         "days": dates,
         "ends": [_midnight(day + timedelta(days=1), zone) for day in dates],
-        "bought": [str(kind) for kind in BOUGHT],
-        "others": [str(kind) for kind in BUT_SPENDS],
+        "bought": BOUGHT,
+        "others": BUT_SPENDS,
     }
     with connection.cursor() as cursor:
         cursor.execute(_DAYS, values)

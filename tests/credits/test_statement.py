@@ -44,14 +44,14 @@ def past(wallet):
 
 
 def fill(wallet, other, entries: int) -> None:
-    """A purchase 40 days ago and so many spends since; in the other wallet as many purchases.
+    """A purchase 40 days ago and so many spends since; in the other wallet even more purchases.
 
     So by the statistics of the table, purchases are everywhere.
     """
     at(datetime.now(UTC) - timedelta(days=40), 10_000_000, "purchase")
-    for owner, kind, account, amount in (
-        (wallet, "spend", "spent", -1),
-        (ledger.wallet_of(other), "purchase", "issued", 1),
+    for owner, kind, account, amount, count in (
+        (wallet, "spend", "spent", -1, entries),
+        (ledger.wallet_of(other), "purchase", "issued", 1, 2 * entries),
     ):
         with connection.cursor() as cursor:
             cursor.execute(
@@ -60,8 +60,8 @@ def fill(wallet, other, entries: int) -> None:
                     (wallet_id, kind, account, amount, owed, balance, key, note, created_at)
                 SELECT %s, %s, %s, %s, 0, 10000000 + n * %s, n::text, '',
                        now() - interval '40 days' * (1 - n / %s::float)
-                FROM generate_series(1, %s) AS n ORDER BY n""",
-                [owner.pk, kind, account, amount, amount, entries, entries],
+                FROM generate_series(1, %s) AS series (n) ORDER BY series.n""",
+                [owner.pk, kind, account, amount, amount, count, count],
             )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE credits_entry")
