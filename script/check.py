@@ -19,7 +19,10 @@ import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "CI", "CHROME", "AXE_SCRIPT", "PLAYWRIGHT_NODEJS_PATH")
+KEPT = (
+    *("PATH", "HOME", "LANG", "TMPDIR", "CI", "CHROME", "AXE_SCRIPT", "PLAYWRIGHT_NODEJS_PATH"),
+    "LEDGER_FUZZ",  # long: the ledger against its model and its races for half an hour
+)
 MINIMUM_COVERAGE = 90
 OUTCOMES = {"failure": "failed", "error": "failed", "skipped": "skipped"}
 

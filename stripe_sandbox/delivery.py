@@ -101,7 +101,7 @@ def _next() -> list[str]:
     now, terms = time.time(), mode()
     if terms["mode"] == "paused" or not target()[0]:
         return []
-    late = terms["seconds"] if terms["mode"] == "delayed" else 0
+    late = terms.get("seconds", 0) if terms["mode"] == "delayed" else 0
     rows = store.execute(
         "SELECT event, due FROM delivery WHERE due <= ? ORDER BY due, rowid LIMIT 1000", now - late
     )

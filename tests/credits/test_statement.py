@@ -44,24 +44,28 @@ def past(wallet):
 
 
 def fill(wallet, other, entries: int) -> None:
-    """A purchase 40 days ago and so many spends since; in the other wallet even more purchases.
+    """A purchase 40 days ago and so many spends since; in the other wallet many more of both.
 
-    So by the statistics of the table, purchases are everywhere.
+    So by the statistics of the table purchases are common, and no wallet's entries are most of it.
     """
     at(datetime.now(UTC) - timedelta(days=40), 10_000_000, "purchase")
-    for owner, kind, account, amount, count in (
-        (wallet, "spend", "spent", -1, entries),
-        (ledger.wallet_of(other), "purchase", "issued", 1, 2 * entries),
+    for owner, count, purchase_each in (
+        (wallet, entries, 2 * entries),
+        (ledger.wallet_of(other), 9 * entries, 5),
     ):
         with connection.cursor() as cursor:
             cursor.execute(
                 """
                 INSERT INTO credits_entry
                     (wallet_id, kind, account, amount, owed, balance, key, note, created_at)
-                SELECT %s, %s, %s, %s, 0, 10000000 + n * %s, n::text, '',
+                SELECT %s, kind, CASE kind WHEN 'spend' THEN 'spent' ELSE 'issued' END,
+                       CASE kind WHEN 'spend' THEN -1 ELSE 1 END, 0, 10000000 - n, n::text, '',
                        now() - interval '40 days' * (1 - n / %s::float)
-                FROM generate_series(1, %s) AS series (n) ORDER BY series.n""",
-                [owner.pk, kind, account, amount, amount, count, count],
+                FROM generate_series(1, %s) AS series (n)
+                    CROSS JOIN LATERAL (SELECT CASE WHEN series.n %% %s = 0
+                        THEN 'purchase' ELSE 'spend' END) AS kinds (kind)
+                ORDER BY series.n""",
+                [owner.pk, count, count, purchase_each],
             )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE credits_entry")
@@ -377,9 +381,10 @@ def days_ago(wallet, first: int, last: int, *kinds: str) -> Filter:
     return Filter(kinds, today - timedelta(days=first), today - timedelta(days=last))
 
 
-def test_no_question_costs_more_with_a_hundred_thousand_entries(past, other_user, monkeypatch):
-    fill(past, other_user, 100_000)
+def test_no_question_costs_more_with_tens_of_thousands_of_entries(past, other_user, monkeypatch):
+    fill(past, other_user, 30_000)
     where = middle(past)
     monkeypatch.setitem(globals(), "middle", lambda wallet: where)
     cost = {name: buffers(functools.partial(ask, past)) for name, ask in QUESTIONS.items()}
-    assert {name: pages for name, pages in cost.items() if not 0 < pages < 300} == {}
+    assert 0 < cost.pop("30 days") < 300
+    assert {name: pages for name, pages in cost.items() if not 0 < pages < 100} == {}
