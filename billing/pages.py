@@ -1,9 +1,9 @@
 """The pages that show money and credits together."""
 
-import csv
+import functools
 import re
 import uuid
-from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -18,6 +18,7 @@ from django.http import (
 )
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -25,18 +26,20 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.models import User
 from accounts.requests import SignedInRequest
-from billing import pricing
+from billing import chart, history, pricing
 from billing.api import Refusal
 from billing.checkout import live_subscription
 from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase, Subscription
 from billing.views import buy as buy_or_refuse
 from billing.views import valid_credits
-from credits import ledger
-from credits.models import Entry, Lot
+from credits import ledger, statement
+from credits.models import Kind, Wallet
 
 PICKS: Final = [100, 500, 2000, 5000, 20000]
-PAGE_SIZE: Final = 25
 FIRST_AMOUNT: Final = 500
+CHART_DAYS: Final = 30
+PAYMENT_PAGE_LIFE: Final = timedelta(hours=24)
+"""After which nothing can be paid on a page of Stripe's any more."""
 
 _GROUPED: Final = re.compile(r"[0-9]{1,3}([, '\u00a0\u202f\u2019])[0-9]{3}(\1[0-9]{3})*")
 _PLAIN: Final = re.compile(r"[0-9]+")
@@ -47,17 +50,15 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     theme = request.COOKIES.get("theme", "")
     # There is no user where a request failed before the middleware that finds it.
     user = getattr(request, "user", None)
-    return {
+    context: dict[str, Any] = {
         "site_name": settings.SITE_NAME,
         "theme": theme if theme in {"light", "dark"} else "",
-        "balance": _balance(request, user) if isinstance(user, User) else None,
         "payments_are_sandbox": settings.PAYMENTS_ARE_SANDBOX,
     }
-
-
-def _balance(request: HttpRequest, user: User) -> int | None:
-    # The admin's pages don't show it, and needn't ask for it.
-    return None if request.path_info.startswith("/admin/") else ledger.balance_of(user)
+    if isinstance(user, User):
+        # Not asked for by pages that don't show it, or know it already.
+        context["balance"] = functools.cache(functools.partial(ledger.balance_of, user))
+    return context
 
 
 @require_safe
@@ -143,6 +144,8 @@ def _shop(
         errors.setdefault("credits", str(invalid))
     tiers = pricing.load_tiers()
     subscription = live_subscription(request.user) if request.user.is_authenticated else None
+    if subscription is not None:
+        form["mode"] = Mode.PAYMENT  # one plan is all there can be
     context = {
         "form": {
             **form,
@@ -199,88 +202,104 @@ def success(request: SignedInRequest) -> HttpResponse:
 @login_required
 @require_safe
 def dashboard(request: SignedInRequest) -> HttpResponse:
-    before = request.GET.get("before", "")
-    history = Entry.objects.filter(wallet__user=request.user).order_by("-id")
-    older_than = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
-    page = history.filter(id__lt=older_than) if older_than else history
-    entries = list(page[: PAGE_SIZE + 1])
-    older = f"?before={entries[PAGE_SIZE - 1].pk}" if len(entries) > PAGE_SIZE else None
-    entries = entries[:PAGE_SIZE]
-    pending = Purchase.objects.filter(user=request.user).filter(
-        Q(status=Purchase.Status.REVIEW)
-        | Q(status=Purchase.Status.PENDING, stripe_session_url__gt="")
-    )
+    """Balance, plan and history. However long the history is, it takes eight queries."""
+    question = history.asked(request.GET, timezone.get_current_timezone())
+    wallet = ledger.wallet_now(request.user)
+    page = statement.Page([])
+    if wallet is not None:
+        page = statement.history(
+            wallet, question.chosen, before=question.before, after=question.after
+        )
+    if page.is_stray:
+        return redirect(f"{reverse('dashboard')}?{history.query_of(question.chosen)}#history")
     return render(
         request,
         "billing/dashboard.html",
         {
             "page": "dashboard",
-            "entries": _rows(request.user, entries),
-            "older": older,
-            "newer_exists": older_than is not None,
-            "subscription": live_subscription(request.user) or _last_subscription(request.user),
-            "pending": pending.order_by("-created_at")[:5],
+            **_holdings(wallet),
+            **_history(question, page),
+            "subscription": _latest_subscription(request.user),
+            "pending": _open_purchases(request.user),
         },
     )
 
 
-def _last_subscription(user: User) -> Subscription | None:
-    return Subscription.objects.filter(user=user).order_by("-created_at").first()
+def _holdings(wallet: Wallet | None) -> dict[str, Any]:
+    if wallet is None:
+        return {"balance": 0}
+    available = wallet.balance - wallet.held
+    days = statement.daily_balances(wallet, CHART_DAYS, timezone.get_current_timezone())
+    # As it is now: time may have done to it what is not booked yet.
+    days[-1] = days[-1]._replace(balance=wallet.balance)
+    expiries, later = statement.expiries(wallet)
+    return {
+        "balance": available,
+        "held": wallet.held,
+        "owed": wallet.owed,
+        "chart": chart.draw(days) if any(day.balance for day in days) else None,
+        "days": days,
+        "days_left": statement.days_left(days, available),
+        "used": sum(day.used for day in days),
+        "bought": sum(day.bought for day in days),
+        "paid": sum(day.paid for day in days),
+        "expiries": expiries,
+        "expiring_later": later,
+    }
 
 
-def _rows(user: User, entries: list[Entry]) -> list[dict[str, Any]]:
-    incoming = [entry.pk for entry in entries if entry.amount > 0]
-    paid = dict(
-        Lot.objects.filter(wallet__user=user, entry_id__in=incoming).values_list("entry_id", "paid")
+def _history(question: history.Asked, page: statement.Page) -> dict[str, Any]:
+    chosen = question.chosen
+    return {
+        "chosen": chosen,
+        "has_bad_date": question.has_bad_date,
+        "kinds": [(kind.value, kind.label, kind in chosen.kinds) for kind in Kind],
+        "kinds_chosen": ", ".join(str(Kind(kind).label) for kind in chosen.kinds),
+        "lines": [{"line": line, "kind": Kind(line.kind).label} for line in page.lines],
+        "newer": history.query_of(chosen, after=page.newer) if page.newer else None,
+        "older": history.query_of(chosen, before=page.older) if page.older else None,
+        "csv": history.query_of(chosen),
+    }
+
+
+def _latest_subscription(user: User) -> Subscription | None:
+    """The live one, else the last there was."""
+    return (
+        Subscription.objects.filter(user=user)
+        .annotate(lives=Q(status__in=Subscription.LIVE))
+        .order_by("-lives", "-created_at")
+        .first()
     )
-    return [
-        {
-            "created_at": entry.created_at,
-            "kind_label": entry.get_kind_display(),
-            "note": entry.note,
-            "amount": entry.amount,
-            "balance": entry.balance,
-            "paid": paid.get(entry.pk) or None,
-        }
-        for entry in entries
-    ]
+
+
+def _open_purchases(user: User) -> dict[str, Any]:
+    found = Purchase.objects.filter(user=user).filter(
+        Q(status=Purchase.Status.REVIEW)
+        | Q(status=Purchase.Status.PENDING, stripe_session_url__gt="")
+    )
+    still_payable = timezone.now() - PAYMENT_PAGE_LIFE
+    purchases = []
+    for purchase in found.order_by("-created_at")[:5]:
+        is_in_review = purchase.status == Purchase.Status.REVIEW
+        is_payable = not is_in_review and purchase.created_at > still_payable
+        url = purchase.stripe_session_url if is_payable else None
+        purchases.append({"purchase": purchase, "is_in_review": is_in_review, "url": url})
+    return {
+        "purchases": purchases,
+        "any_unconfirmed": not all(row["is_in_review"] for row in purchases),
+        "any_payable": any(row["url"] for row in purchases),
+    }
 
 
 @never_cache
 @login_required
 @require_safe
 def history_csv(request: SignedInRequest) -> HttpResponse | StreamingHttpResponse:
-    """The whole history, oldest first, as it streams out of the database."""
-    entries = (
-        Entry.objects.filter(wallet__user=request.user).order_by("wallet_id", "id").iterator(2000)
-    )
-    response = StreamingHttpResponse(_csv(entries), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = 'attachment; filename="credits-history.csv"'
+    """The history that the dashboard's filter shows, all pages of it, as it is read."""
+    chosen = history.asked(request.GET, timezone.get_current_timezone()).chosen
+    wallet = Wallet.objects.filter(user=request.user).first()
+    # To HEAD nothing is sent, and nothing needs to be read.
+    lines = history.csv_of(wallet, chosen) if request.method == "GET" else ()
+    response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{history.filename(chosen)}"'
     return response
-
-
-class _Line:
-    """A file that hands back what is written to it."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
-def _csv(entries: Iterator[Entry]) -> Iterator[str]:
-    writer = csv.writer(_Line())
-    yield writer.writerow(["time", "kind", "note", "credits", "balance"])
-    for entry in entries:
-        yield writer.writerow(
-            [
-                entry.created_at.isoformat(),
-                entry.kind,
-                _inert(entry.note),
-                entry.amount,
-                entry.balance,
-            ]
-        )
-
-
-def _inert(text: str) -> str:
-    # A spreadsheet would run a cell that starts like a formula.
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

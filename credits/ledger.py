@@ -77,6 +77,23 @@ def wallet_of(user: User) -> Wallet:
     return wallet
 
 
+def wallet_now(user: User) -> Wallet | None:
+    """The user's wallet with what it has now, like `standing`, for reading; None without one."""
+    return next(
+        iter(
+            Wallet.objects.raw(
+                """
+                SELECT wallet.id, wallet.user_id, now.balance, now.held, now.owed
+                FROM credits_wallet AS wallet
+                    CROSS JOIN LATERAL credits_standing(wallet.user_id) AS now
+                WHERE wallet.user_id = %s""",
+                [user.pk],
+            )
+        ),
+        None,
+    )
+
+
 def balance_of(user: User) -> int:
     """Credits the user can spend now; a user without a wallet has 0."""
     return standing(user).available

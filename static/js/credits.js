@@ -53,6 +53,8 @@ const render = ({ typing = false, quiet = false } = {}) => {
   const credits = parseCredits(amount.value);
   const problem = problemWith(credits);
   const isMonthly = form.elements.mode.value === 'subscription';
+  show('every', isMonthly ? fill('Monthly', {}) : '');
+  show('button', isMonthly ? fill('Subscribe', {}) : fill('Pay', {}));
   if (problem) {
     // While one types, "1" on the way to "1234" is no mistake yet.
     const isUnfinished = credits < plan.min || amount.value.trim() === '';
@@ -61,6 +63,7 @@ const render = ({ typing = false, quiet = false } = {}) => {
       announce(problem);
     }
     for (const name of ['count', 'list', 'each', 'total']) show(name, '–');
+    mark(form.querySelectorAll('[data-tier], [data-pick]'), () => false);
     for (const name of ['deal', 'minimum', 'raised', 'discount']) toggle(name, false);
     form.elements.expected_total.value = '';
     return;
@@ -71,8 +74,6 @@ const render = ({ typing = false, quiet = false } = {}) => {
   show('list', money(price.list_total));
   show('each', each(price.unit_price));
   show('total', money(price.total));
-  show('every', isMonthly ? fill('Monthly', {}) : '');
-  show('button', isMonthly ? fill('Subscribe', {}) : fill('Pay', {}));
   toggle('raised', price.minimum_charge_applied);
   toggle('discount', price.discount_percent > 0 && !price.minimum_charge_applied);
   show('percent', String(price.discount_percent));

@@ -1,18 +1,28 @@
 """What every page owes its readers: accessible, light, calm, and inside the screen."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, Response
 
 from accounts.models import User
+from billing.models import Purchase, Subscription
 from credits import ledger
 from tests.browser.test_story import PASSWORD
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.browser]
 PUBLIC = ["/credits", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/"]
-SIGNED_IN = ["/credits?credits=499", "/dashboard", "/accounts/email/", "/accounts/password/change/"]
+SIGNED_IN = [
+    "/credits?credits=499",
+    "/dashboard",
+    "/dashboard?kind=spend&kind=purchase&from=2020-01-01&to=2099-12-31",
+    "/dashboard?kind=dispute",
+    "/accounts/email/",
+    "/accounts/password/change/",
+]
 # The sum of all layout shifts since the page began to load.
 SHIFT = """() => new Promise(done => {
   let sum = 0;
@@ -37,9 +47,7 @@ def violations(page: Page) -> list[str]:
 def test_pages_keep_their_budgets(new_page, theme, width):
     page = new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
     check_all(page, PUBLIC)
-    user = User.objects.create_user("ada@example.com", PASSWORD)
-    ledger.grant(ledger.wallet_of(user), 1234, key="g", kind="purchase", paid=1172, note="Thanks")
-    ledger.spend(ledger.wallet_of(user), 34, key="s", note="A picture")
+    be_busy(User.objects.create_user("ada@example.com", PASSWORD))
     page.goto("/accounts/login/")
     page.get_by_label("Email").fill("ada@example.com")
     page.get_by_label("Password").fill(PASSWORD)
@@ -48,6 +56,30 @@ def test_pages_keep_their_budgets(new_page, theme, width):
     page.get_by_role("heading", name="Dashboard").wait_for()
     page.wait_for_load_state("networkidle")
     check_all(page, SIGNED_IN)
+
+
+def be_busy(user: User) -> None:
+    """Fill all parts of the dashboard."""
+    wallet = ledger.wallet_of(user)
+    ledger.grant(wallet, 1234, key="g", kind="purchase", paid=1172, note="Thanks")
+    for days in range(1, 7):
+        ledger.grant(
+            wallet, 50, key=f"p{days}", kind="promotion", category="promotional", note="WELCOME",
+            expires_at=timezone.now() + timedelta(days=days),
+        )  # fmt: skip
+    for number in range(50):
+        ledger.spend(wallet, 3, key=f"s{number}", note="A picture of a cat, 1024 by 1024")
+    ledger.hold(wallet, 1384, key="h", expires_in=timedelta(hours=1))
+    ledger.revoke(wallet, 34, of="g", key="r", kind="refund")
+    order = {"unit_price_e4": 95, "currency": "usd", "stripe_session_url": "http://127.0.0.1:9"}
+    for status in ("pending", "review"):
+        Purchase.objects.create(
+            user=user, mode="payment", credits=500, total=475, status=status, **order
+        )
+    Subscription.objects.create(
+        user=user, stripe_id="sub_1", status="active", credits=500, total=475, currency="usd",
+        current_period_end=timezone.now(), fetched_at=timezone.now(),
+    )  # fmt: skip
 
 
 def check_all(page: Page, paths: list[str]) -> None:

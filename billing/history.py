@@ -1,0 +1,108 @@
+"""The history on the dashboard: what its address asks for, and the file to download."""
+
+import csv
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, tzinfo
+from typing import Final
+
+from django.http import QueryDict
+from django.utils.http import urlencode
+
+from credits.models import Kind, Wallet
+from credits.statement import Filter, export
+
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_LONGEST_ID: Final = 18  # digits
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a query string asks for. What it has that makes no sense is left out.
+
+    `before` and `after` are entries' ids. `has_bad_date`: there is something to tell.
+    """
+
+    chosen: Filter
+    before: int | None
+    after: int | None
+    has_bad_date: bool
+
+
+def asked(query: QueryDict, zone: tzinfo) -> Asked:
+    kinds = tuple(kind for kind in Kind.values if kind in query.getlist("kind"))
+    first, last = _date(query.get("from", "")), _date(query.get("to", ""))
+    return Asked(
+        chosen=Filter(kinds, first, last, zone),
+        before=_id(query.get("before", "")),
+        after=_id(query.get("after", "")),
+        has_bad_date=bool((query.get("from") and not first) or (query.get("to") and not last)),
+    )
+
+
+def _date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if _DATE.fullmatch(text) else None
+    except ValueError:
+        return None
+
+
+def _id(text: str) -> int | None:
+    is_number = text.isascii() and text.isdigit() and len(text) <= _LONGEST_ID
+    return int(text) if is_number else None
+
+
+def query_of(chosen: Filter, **cursor: int | None) -> str:
+    """The query string that asks for this, the way back from `asked`."""
+    pairs = [("kind", kind) for kind in chosen.kinds]
+    for name, value in {"from": chosen.first, "to": chosen.last, **cursor}.items():
+        if value:
+            pairs.append((name, str(value)))
+    return urlencode(pairs)
+
+
+def filename(chosen: Filter) -> str:
+    parts = ["credits-history"]
+    if chosen.first:
+        parts.append(f"from-{chosen.first}")
+    if chosen.last:
+        parts.append(f"to-{chosen.last}")
+    return f"{'-'.join(parts)}.csv"
+
+
+class _Lines:
+    """A file that hands out, once in a while, what was written to it."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, text: str) -> None:
+        self.written.append(text)
+
+    def take(self) -> str:
+        text = "".join(self.written)
+        self.written.clear()
+        return text
+
+
+def csv_of(wallet: Wallet | None, chosen: Filter) -> Iterator[str]:
+    """The history as CSV, oldest first: times in UTC, whole credits, what was paid in cents."""
+    lines = _Lines()
+    writer = csv.writer(lines)
+    writer.writerow(["time", "kind", "note", "credits", "balance", "paid_cents"])
+    yield lines.take()  # so that the download begins at once
+    for batch in export(wallet, chosen) if wallet else ():
+        for line in batch:
+            at = line.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            writer.writerow([at, line.kind, inert(line.note), line.amount, line.balance, line.paid])
+        yield lines.take()
+
+
+def inert(text: str) -> str:
+    """The text as a cell that no spreadsheet takes for a formula."""
+    # What counts is the first that one sees; and full-width signs, which some read like plain ones.
+    start = next((char for char in text if char.isprintable() and not char.isspace()), "")
+    is_formula = start and unicodedata.normalize("NFKC", start) in "=+-@"
+    return f"'{text}" if is_formula or text.startswith(("\t", "\r", "\n")) else text

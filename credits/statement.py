@@ -1,0 +1,255 @@
+"""What a wallet's owner is shown of it: the history, the balance of each day, what expires when.
+
+A wallet's entries are in the order of their times as of their ids, since each is booked under the
+wallet's lock. So an entry's id is all that a page needs to know of where it is, new entries move
+nothing, and some days are a range of ids that takes two probes of an index to find. No question
+here costs more for a wallet that has more entries.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any, Final, NamedTuple
+
+from django.db import connection
+from django.db.models import QuerySet, Subquery
+
+from credits.models import Entry, Kind, Wallet
+
+PAGE_SIZE: Final = 25
+EXPORT_BATCH: Final = 2000
+"""Lines that are in memory at a time, and that one query asks for."""
+
+EXPIRIES_SHOWN: Final = 4
+SHORTEST_PACE: Final = 7
+"""Days of history that it takes to say how long the credits last."""
+
+BOUGHT: Final = [Kind.PURCHASE.value, Kind.RENEWAL.value]
+BUT_SPENDS: Final = [kind.value for kind in Kind if kind != Kind.SPEND]
+"""The kinds that have an index: of most wallets these are few entries."""
+
+
+# --- The history ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Entries of these kinds (none named: of all), of whole days in a time zone, both included."""
+
+    kinds: tuple[str, ...] = ()
+    first: date | None = None
+    last: date | None = None
+    zone: tzinfo = UTC
+
+    @property
+    def is_set(self) -> bool:
+        return bool(self.kinds or self.first or self.last)
+
+
+class Line(NamedTuple):
+    """One entry as its owner sees it. `balance` is after it; `paid` is in cents, for a purchase."""
+
+    id: int
+    created_at: datetime
+    kind: str
+    note: str
+    amount: int
+    balance: int
+    paid: int | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some lines, newest first; `newer` and `older` are the cursors of the pages beside it.
+
+    `is_stray`: there is nothing at this cursor (any more), or no full page of newer entries; the
+    newest page is the one to show.
+    """
+
+    lines: list[Line]
+    newer: int | None = None
+    older: int | None = None
+    is_stray: bool = False
+
+
+def history(
+    wallet: Wallet, chosen: Filter, *, before: int | None = None, after: int | None = None
+) -> Page:
+    """A page of the history: the newest entries, or those next to an entry's id."""
+    if after is not None:
+        lines = _lines(wallet, chosen, "id", PAGE_SIZE + 1, id__gt=after)[::-1]
+        if len(lines) <= PAGE_SIZE:
+            return Page(lines, is_stray=True)
+        lines = lines[1:]
+        return Page(lines, newer=lines[0].id, older=lines[-1].id)
+    cursor = {} if before is None else {"id__lt": before}
+    lines = _lines(wallet, chosen, "-id", PAGE_SIZE + 1, **cursor)
+    older = lines[PAGE_SIZE - 1].id if len(lines) > PAGE_SIZE else None
+    lines = lines[:PAGE_SIZE]
+    newer = lines[0].id if lines and before is not None else None
+    return Page(lines, newer=newer, older=older, is_stray=before is not None and not lines)
+
+
+def export(wallet: Wallet, chosen: Filter) -> Iterator[list[Line]]:
+    """The whole history, oldest first, in batches.
+
+    Each is a query of its own, so no transaction and no cursor stays open while somebody downloads:
+    that works behind a pooler of connections, and holds up neither vacuum nor a deployment.
+    """
+    last = 0
+    while lines := _lines(wallet, chosen, "id", EXPORT_BATCH, id__gt=last):
+        yield lines
+        last = lines[-1].id
+
+
+def _lines(wallet: Wallet, chosen: Filter, order: str, limit: int, **cursor: int) -> list[Line]:
+    entries = _of_days(wallet, chosen).filter(**cursor)
+    # One query for each kind, in the order of its index, so that the few purchases among a million
+    # spends are not looked for one by one.
+    kinds = [entries.filter(kind=kind) for kind in chosen.kinds] or [entries]
+    found, *others = [part.order_by(order)[:limit].values_list(*_COLUMNS) for part in kinds]
+    if others:
+        found = found.union(*others, all=True).order_by(order)[:limit]
+    # What was paid is looked up for the lines alone: as a part of the query that finds them it
+    # would cost so much, by the planner's reckoning, that its choice of an index didn't matter.
+    statement, values = found.query.sql_with_params()
+    with connection.cursor() as db:
+        direction = "DESC" if order == "-id" else "ASC"
+        db.execute(_WITH_PAID.format(statement, direction), [BOUGHT, wallet.pk, *values])
+        return [Line._make(row) for row in db.fetchall()]
+
+
+_COLUMNS: Final = ("id", "created_at", "kind", "note", "amount", "balance")
+_WITH_PAID: Final = """
+SELECT line.*, CASE WHEN line.kind = ANY (%s) THEN (
+    SELECT paid FROM credits_lot AS lot WHERE lot.wallet_id = %s AND lot.entry_id = line.id) END
+FROM ({}) AS line (id, created_at, kind, note, amount, balance)
+ORDER BY line.id {}"""
+
+
+def _of_days(wallet: Wallet, chosen: Filter) -> QuerySet[Entry]:
+    entries = everything = Entry.objects.filter(wallet=wallet)
+    if chosen.first:
+        start = _midnight(chosen.first, chosen.zone)
+        since = everything.filter(created_at__gte=start).order_by("created_at", "id")
+        entries = entries.filter(created_at__gte=start, id__gte=Subquery(since.values("id")[:1]))
+    if chosen.last and chosen.last < date.max:
+        end = _midnight(chosen.last + timedelta(days=1), chosen.zone)
+        until = everything.filter(created_at__lt=end).order_by("-created_at", "-id")
+        entries = entries.filter(created_at__lt=end, id__lte=Subquery(until.values("id")[:1]))
+    return entries
+
+
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    return datetime.combine(day, time.min, zone)
+
+
+# --- By day -----------------------------------------------------------------------------------
+
+
+class Day(NamedTuple):
+    """`balance` is at the day's end, without what has expired; `paid` is in cents."""
+
+    date: date
+    balance: int
+    bought: int
+    used: int
+    paid: int
+
+
+# A day's last entry is one probe of the index on time. What was used is never added up: it is what
+# the balance is short of by all other entries, and those are few and have an index of their own,
+# which is looked at for one kind at a time. Lots that have expired and are not booked yet have no
+# entry that says so.
+_DAYS: Final = """
+WITH closing AS (
+    SELECT days.day, days.ends, entry.id, coalesce(entry.balance, 0) AS balance
+    FROM unnest(%(days)s::date[], %(ends)s::timestamptz[]) AS days (day, ends)
+    LEFT JOIN LATERAL (
+        SELECT id, balance FROM credits_entry
+        WHERE wallet_id = %(wallet)s AND created_at < days.ends
+        ORDER BY created_at DESC, id DESC LIMIT 1
+    ) AS entry ON true
+), days AS (
+    SELECT day, ends, balance, id AS last_id,
+           coalesce(lag(id) OVER (ORDER BY day), 0) AS before_id,
+           lag(balance) OVER (ORDER BY day) AS opening
+    FROM closing
+), others AS MATERIALIZED (
+    SELECT entry.id, entry.amount, entry.bought, lot.paid
+    FROM unnest(%(others)s::text[]) AS kinds (kind)
+    CROSS JOIN LATERAL (
+        SELECT id, amount, CASE WHEN kind = ANY (%(bought)s) THEN amount END AS bought
+        FROM credits_entry
+        WHERE wallet_id = %(wallet)s AND kind = kinds.kind AND kind <> 'spend'
+            AND id > coalesce((SELECT id FROM closing ORDER BY day LIMIT 1), 0)
+        OFFSET 0  -- keeps the planner from making one search of it, through the spends
+    ) AS entry
+    LEFT JOIN credits_lot AS lot
+        ON lot.wallet_id = %(wallet)s AND lot.entry_id = entry.id AND entry.bought IS NOT NULL
+)
+SELECT days.day,
+       days.balance - coalesce((
+           SELECT sum(remaining) FROM credits_lot
+           WHERE wallet_id = %(wallet)s AND is_open AND expires_at IS NOT NULL
+               AND expires_at <= least(days.ends, statement_timestamp())), 0)::bigint,
+       coalesce(sum(others.bought), 0)::bigint,
+       (days.opening + coalesce(sum(others.amount), 0) - days.balance)::bigint,
+       coalesce(sum(others.paid), 0)::bigint
+FROM days LEFT JOIN others ON others.id > days.before_id AND others.id <= days.last_id
+WHERE days.opening IS NOT NULL
+GROUP BY days.day, days.ends, days.balance, days.opening
+ORDER BY days.day"""
+
+
+def daily_balances(wallet: Wallet, days: int, zone: tzinfo = UTC) -> list[Day]:
+    """The last `days` days, oldest first, today the last of them."""
+    today = datetime.now(zone).date()
+    # The day before is where the first one begins.
+    dates = [today - timedelta(days=age) for age in range(days, -1, -1)]
+    values: dict[str, Any] = {
+        "wallet": wallet.pk,
+        "days": dates,
+        "ends": [_midnight(day + timedelta(days=1), zone) for day in dates],
+        "bought": BOUGHT,
+        "others": BUT_SPENDS,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_DAYS, values)
+        return [Day._make(row) for row in cursor.fetchall()]
+
+
+def days_left(days: list[Day], available: int) -> int | None:
+    """How many days the credits last at the pace of these; None where that can't be told."""
+    begun = next((index for index, day in enumerate(days) if day.balance or day.used), len(days))
+    used = sum(day.used for day in days)
+    if len(days) - begun < SHORTEST_PACE or used <= 0:
+        return None
+    return available * (len(days) - begun) // used
+
+
+# --- What expires -----------------------------------------------------------------------------
+
+
+class Expiry(NamedTuple):
+    """So many unspent credits expire at this moment."""
+
+    at: datetime
+    credits: int
+
+
+def expiries(wallet: Wallet) -> tuple[list[Expiry], int]:
+    """What expires next, soonest first, and how many credits expire some time after that."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT expires_at, sum(remaining)::bigint, (sum(sum(remaining)) OVER ())::bigint
+            FROM credits_lot
+            WHERE wallet_id = %s AND is_open AND expires_at IS NOT NULL
+                AND expires_at > statement_timestamp()
+            GROUP BY expires_at ORDER BY expires_at LIMIT %s""",
+            [wallet.pk, EXPIRIES_SHOWN],
+        )
+        rows = cursor.fetchall()
+    shown = [Expiry(at, credits) for at, credits, _ in rows]
+    return shown, (rows[0][2] if rows else 0) - sum(expiry.credits for expiry in shown)
