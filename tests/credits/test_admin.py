@@ -28,7 +28,7 @@ def admin_client(client, staff):
 def test_an_adjustment_is_previewed_and_then_booked_once(admin_client, user, staff):
     data = form(250, "preview")
     page = admin_client.post(url(user), data)
-    assert page.context["preview"] == {"amount": 250, "after": 250}
+    assert page.context["preview"] == {"amount": 250, "after": 250, "waits": False}
     assert Entry.objects.count() == 0
 
     for _ in range(2):
@@ -38,7 +38,19 @@ def test_an_adjustment_is_previewed_and_then_booked_once(admin_client, user, sta
     assert (entry.amount, entry.note, entry.actor, entry.kind) == (
         250, "Goodwill", staff, "adjustment",
     )  # fmt: skip
-    assert LogEntry.objects.filter(change_message="+250: Goodwill").exists()
+    assert LogEntry.objects.get().change_message == "+250: Goodwill"
+
+
+def test_taking_away_sent_twice_says_that_it_is_booked(admin_client, user):
+    ledger.grant(ledger.wallet_of(user), 100, key="g", kind="purchase")
+    data = form(-100)
+    for _ in range(2):
+        response = admin_client.post(url(user), data, follow=True)
+        assert b"-100 credits booked" in response.content
+        assert b"credits are there" not in response.content
+    assert ledger.balance_of(user) == 0
+    assert Entry.objects.count() == 2
+    assert LogEntry.objects.count() == 1
 
 
 def test_taking_away_stops_at_zero(admin_client, user):
@@ -84,7 +96,7 @@ def test_customers_cannot(client, user):
     assert Entry.objects.count() == 0
 
 
-@pytest.mark.parametrize("model", ["wallet", "entry", "lot", "hold"])
+@pytest.mark.parametrize("model", ["wallet", "entry", "lot", "hold", "adjustment"])
 def test_nothing_in_the_ledger_is_editable(admin_client, user, model):
     entry = ledger.grant(ledger.wallet_of(user), 100, key="g", kind="purchase")
     ledger.spend(entry.wallet, 40, key="s")
