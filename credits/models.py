@@ -1,4 +1,4 @@
-"""The ledger's tables, and the requests to adjust.
+"""The ledger's tables, the requests to adjust, and the sums of closed months.
 
 Only `credits.ledger` writes the ledger's; the rules are in the database.
 
@@ -480,3 +480,27 @@ class Adjustment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.amount:+,} for {self.user}"
+
+
+class MonthTotal(models.Model):
+    """What of one kind moved in or out in a month that is over, all wallets together.
+
+    Summed up from the entries, which don't change, by `credits.revenue`. It may be emptied at any
+    time: it is filled again from them.
+    """
+
+    month = models.DateField()
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    is_in = models.BooleanField()
+    credits = models.BigIntegerField()
+    cost = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["month", "kind", "is_in"], name="credits_month_total_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m} {self.kind}"

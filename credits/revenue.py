@@ -12,12 +12,15 @@ neither. What has expired counts once that is booked (`manage.py expire_due`).
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from django.db import connection, transaction
 
-from credits.models import CLAWBACKS, Kind
+from credits.models import CLAWBACKS, Kind, MonthTotal
+
+SETTLED: Final = timedelta(days=1)
+"""How long after its end a month is closed: by then whatever was booked in it is committed."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +57,15 @@ class Month:
         return self.earned_by_spending + self.earned_by_expiry + self.earned_by_adjustment
 
 
-def months(until: date | None = None) -> list[Month]:
-    """Every month from the first entry's to the current one, oldest first.
-
-    `until` stands in for today.
-    """
-    totals = _totals()
+def months(now: datetime | None = None) -> list[Month]:
+    """Every month from the first entry's to the current one, oldest first."""
+    now = now or datetime.now(UTC)
+    totals = _totals(now)
     if not totals:
         return []
     found: list[Month] = []
     before = Month(date.min)
-    for start in _starts(min(totals), max(until or datetime.now(UTC).date(), max(totals))):
+    for start in _starts(min(totals), max(now.date(), *totals)):
         before = _month(start, totals.get(start, {}), before)
         found.append(before)
     return found
@@ -74,44 +75,66 @@ def months(until: date | None = None) -> list[Month]:
 Totals = dict[tuple[str, bool], tuple[int, int]]
 
 
-def _totals() -> dict[date, Totals]:
-    """All months' totals, in one snapshot."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = 0")
-        cursor.execute(_TOTALS)
-        rows = cursor.fetchall()
+def _totals(now: datetime) -> dict[date, Totals]:
+    """All months' totals. Those of closed months are summed up once and kept."""
+    kept = list(MonthTotal.objects.all())
+    last = max((total.month for total in kept), default=None)
+    summed = _sum_up(_next(last) if last else date.min)
+    closed = [total for total in summed if _midnight(_next(total.month)) + SETTLED < now]
+    MonthTotal.objects.bulk_create(closed, ignore_conflicts=True)
     totals: dict[date, Totals] = {}
-    for month, kind, is_in, credits, cost in rows:
-        totals.setdefault(month, {})[kind, is_in] = (int(credits), int(cost))
+    for total in kept + summed:
+        totals.setdefault(total.month, {})[total.kind, total.is_in] = (total.credits, total.cost)
     return totals
 
 
-# Entries are read once for their credits, and joined with what has a cost.
-_TOTALS: Final = """
-    SELECT month::date, kind, is_in, sum(credits), sum(cost)
+def _sum_up(start: date) -> list[MonthTotal]:
+    with transaction.atomic(), connection.cursor() as cursor:
+        # The first time all entries are read, which takes longer than a page usually may.
+        cursor.execute("SET LOCAL statement_timeout = 0")
+        cursor.execute(_SUMS, [_midnight(start)])
+        rows = cursor.fetchall()
+    return [
+        MonthTotal(month=month, kind=kind, is_in=is_in, credits=int(credits), cost=int(cost))
+        for month, kind, is_in, credits, cost in rows
+    ]
+
+
+_SUMS: Final = """
+    WITH recent AS (
+        SELECT wallet_id, id, kind, amount,
+               date_trunc('month', created_at AT TIME ZONE 'UTC')::date AS month
+        FROM credits_entry WHERE created_at >= %s
+    )
+    SELECT month, kind, is_in, sum(credits), sum(cost)
     FROM (
-        SELECT date_trunc('month', created_at AT TIME ZONE 'UTC') AS month, kind,
-               amount > 0 AS is_in, sum(abs(amount)) AS credits, 0 AS cost
-        FROM credits_entry GROUP BY 1, 2, 3
+        SELECT month, kind, amount > 0 AS is_in, sum(abs(amount)) AS credits, 0 AS cost
+        FROM recent GROUP BY 1, 2, 3
         UNION ALL
-        SELECT date_trunc('month', e.created_at AT TIME ZONE 'UTC'), e.kind, true, 0, sum(l.paid)
-        FROM credits_lot l
-            JOIN credits_entry e ON e.wallet_id = l.wallet_id AND e.id = l.entry_id
+        SELECT month, kind, true, 0, sum(l.paid)
+        FROM recent e JOIN credits_lot l ON l.wallet_id = e.wallet_id AND l.entry_id = e.id
         WHERE l.paid > 0 GROUP BY 1, 2
         UNION ALL
-        SELECT date_trunc('month', e.created_at AT TIME ZONE 'UTC'), e.kind, false, 0, sum(d.paid)
-        FROM credits_draw d
-            JOIN credits_entry e ON e.wallet_id = d.wallet_id AND e.id = d.entry_id
+        SELECT month, kind, false, 0, sum(d.paid)
+        FROM recent e JOIN credits_draw d ON d.wallet_id = e.wallet_id AND d.entry_id = e.id
         WHERE d.paid > 0 GROUP BY 1, 2
     ) AS moved
     GROUP BY month, kind, is_in"""
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _next(month: date) -> date:
+    return date(month.year + month.month // 12, month.month % 12 + 1, 1)
 
 
 def _starts(first: date, last: date) -> Iterator[date]:
     start = first.replace(day=1)
     while start <= last:
         yield start
-        start = date(start.year + start.month // 12, start.month % 12 + 1, 1)
+        start = _next(start)
 
 
 def _month(start: date, totals: Totals, before: Month) -> Month:
