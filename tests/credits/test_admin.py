@@ -1,4 +1,5 @@
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -112,3 +113,31 @@ def test_nothing_in_the_ledger_is_editable(admin_client, user, model):
         assert admin_client.post(f"{base}{pk}/change/", {"balance": 9}).status_code == 403
         assert admin_client.post(f"{base}{pk}/delete/", {"post": "yes"}).status_code == 403
     assert ledger.balance_of(user) == 60
+
+
+def test_an_entry_tells_its_lots_draws_and_way(admin_client, user, other_user):
+    wallet, other = ledger.wallet_of(user), ledger.wallet_of(other_user)
+    bought = ledger.grant(wallet, 5000, key="g", kind="purchase", paid=4000)
+    lot = wallet.lots.get()
+    transfer = ledger.send(wallet, 1500, key="t")
+    sent = f"/admin/credits/entry/{transfer.entry_id}/change/"
+    assert b"in escrow" in admin_client.get(sent).content
+    arrived = ledger.receive(other, transfer, key="t")
+
+    page = admin_client.get(f"/admin/credits/entry/{bought.pk}/change/").content.decode()
+    assert "5,000 credits, 3,500 left, for 4,000 cents" in page
+    page = admin_client.get(sent).content.decode()
+    assert f'<a href="/admin/credits/lot/{lot.pk}/change/">' in page
+    assert "1,500 credits, for 1,200 cents" in page
+    assert "arrived at eve@example.com" in page
+    page = admin_client.get(f"/admin/credits/entry/{arrived.pk}/change/").content.decode()
+    assert "sent by ada@example.com" in page
+
+
+def test_a_hold_tells_its_lots_and_its_entry(admin_client, wallet):
+    ledger.grant(wallet, 5000, key="g", kind="purchase")
+    held = ledger.hold(wallet, 1500, key="h", expires_in=timedelta(hours=1))
+    spent = ledger.capture(held, 1000)
+    page = admin_client.get(f"/admin/credits/hold/{held.pk}/change/").content.decode()
+    assert "1,500 credits" in page
+    assert f"/admin/credits/entry/{spent.pk}/change/" in page
