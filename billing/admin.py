@@ -189,7 +189,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
 class EventAdmin(ReadOnlyAdmin):
     created_time = moment(Event, "created_at")
 
-    list_display = ("created_time", "status", "type", "error", "object_id", "customer_id")
+    list_display = ("created_time", "status", "type", "error", "about")
     list_filter = ("status", "type")
     search_fields = ("=stripe_id", "=object_id", "=customer_id")
     search_help_text = gettext_lazy("The exact id of an event, its object or a customer")
@@ -217,6 +217,10 @@ class EventAdmin(ReadOnlyAdmin):
             path("<int:event_id>/replay/", view, name="billing_event_replay"),
             *super().get_urls(),
         ]
+
+    @admin.display(description=gettext_lazy("about"))
+    def about(self, event: Event) -> str:
+        return format_html("{}<br>{}", event.object_id or "", event.customer_id or "")
 
     @admin.display(description=gettext_lazy("content"))
     def content(self, event: Event) -> str:

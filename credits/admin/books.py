@@ -82,9 +82,7 @@ class EntryAdmin(ReadOnlyAdmin):
         "signed_amount",
         "grouped_balance",
         "owner",
-        "actor",
-        "note",
-        "key",
+        "details",
     )
     list_filter = ("kind", "account")
     search_fields = ("wallet__user__email", "=key")
@@ -125,6 +123,13 @@ class EntryAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("customer"))
     def owner(self, entry: Entry) -> User:
         return entry.wallet.user
+
+    # One column for what is long, so that none is out of sight.
+    @admin.display(description=gettext_lazy("note, who and key"))
+    def details(self, entry: Entry) -> str:
+        by = _("by %(actor)s") % {"actor": entry.actor} if entry.actor else ""
+        words = " ".join(filter(None, [entry.note, by]))
+        return format_html('{} <span class="quiet">{}</span>', words, entry.key)
 
     @admin.display(description=gettext_lazy("about"))
     def about(self, entry: Entry) -> str:

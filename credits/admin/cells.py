@@ -52,6 +52,6 @@ def _cell(model: type[models.Model], field: str, text: Callable[[Any], str]) -> 
     @admin.display(description=label, ordering=field)
     def cell(_admin: Any, row: Any) -> str:
         value = getattr(row, field)
-        return "" if value is None else text(value)
+        return "-" if value is None else text(value)
 
     return cell
