@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import BigIntegerField, F, Func, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -26,8 +26,8 @@ from billing.models import (
 from billing.stripe_objects import uuid_of
 from billing.templatetags.money import money, number
 from credits import ledger
-from credits.admin import ReadOnlyAdmin
-from credits.models import Entry
+from credits.admin.cells import ReadOnlyAdmin, grouped, moment
+from credits.models import Adjustment, Entry, Hold, Transfer
 
 ROWS = 20
 """How many of the latest rows a customer's page shows of each."""
@@ -59,15 +59,23 @@ class PriceTierAdmin(admin.ModelAdmin):
 class CustomerAdmin(ReadOnlyAdmin):
     """Everything about one user on one page: where are my credits?"""
 
-    list_display = ("email", "balance", "stripe", "date_joined")
+    joined_time = moment(Customer, "date_joined")
+
+    list_display = ("email", "balance", "stripe", "joined_time")
     search_fields = ("email",)
     search_help_text = gettext_lazy(
         "Email address, or the exact id of a customer, session, payment, subscription or purchase"
     )
     ordering = ("-id",)
-    list_select_related = ("stripe_customer", "wallet")
+    list_select_related = ("stripe_customer",)
     change_form_template = "admin/billing/customer/page.html"
     show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Customer]:
+        # Without what has expired, booked or not.
+        available = Func(F("pk"), function="credits_available", output_field=BigIntegerField())
+        customers: QuerySet[Customer] = super().get_queryset(request)
+        return customers.annotate(available=available)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Customer], search_term: str
@@ -87,10 +95,10 @@ class CustomerAdmin(ReadOnlyAdmin):
             return queryset.filter(purchases=purchase_id), True
         return super().get_search_results(request, queryset, search_term)
 
-    @admin.display(description=gettext_lazy("credits"), ordering="wallet__balance")
-    def balance(self, customer: Customer) -> str:
-        wallet = getattr(customer, "wallet", None)
-        return number(wallet.balance - wallet.held if wallet else 0)
+    # Not to sort by: that would work it out for every customer.
+    @admin.display(description=gettext_lazy("credits"))
+    def balance(self, customer: Any) -> str:
+        return number(customer.available)
 
     @admin.display(description=gettext_lazy("Stripe id"))
     def stripe(self, customer: Customer) -> str:
@@ -110,7 +118,7 @@ class CustomerAdmin(ReadOnlyAdmin):
             events = Event.objects.filter(customer_id=stripe_id) if stripe_id else None
             context = {
                 "customer": customer,
-                "credits": ledger.balance_of(customer),
+                "standing": ledger.standing(customer),
                 "stripe_id": stripe_id,
                 "entries": Entry.objects.filter(wallet__user=customer)
                 .select_related("actor")
@@ -118,6 +126,15 @@ class CustomerAdmin(ReadOnlyAdmin):
                 "purchases": customer.purchases.order_by("-created_at")[:ROWS],
                 "subscriptions": customer.subscriptions.order_by("-created_at")[:ROWS],
                 "events": events.order_by("-id")[:ROWS] if events is not None else [],
+                "waiting": Adjustment.objects.filter(
+                    user=customer, status=Adjustment.Status.WAITING
+                ).select_related("asked_by"),
+                "holds": Hold.objects.filter(
+                    wallet__user=customer, status=Hold.Status.OPEN
+                ).order_by("expires_at")[:ROWS],
+                "transfers": Transfer.objects.filter(
+                    wallet__user=customer, to_wallet__isnull=True
+                ).order_by("entry_id")[:ROWS],
                 "may_adjust": request.user.has_perm("credits.adjust_wallet"),
             }
         return super().change_view(
@@ -132,7 +149,10 @@ def _stripe_id(customer: Customer) -> str:
 
 @admin.register(Purchase)
 class PurchaseAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "user", "credits", "price", "mode", "status")
+    created_time = moment(Purchase, "created_at")
+    grouped_credits = grouped(Purchase, "credits")
+
+    list_display = ("created_time", "user", "grouped_credits", "price", "mode", "status")
     list_filter = ("status", "mode")
     search_fields = ("user__email", "=id", "=stripe_session_id", "=stripe_payment_id")
     list_select_related = ("user",)
@@ -146,9 +166,11 @@ class PurchaseAdmin(ReadOnlyAdmin):
 
 @admin.register(Subscription)
 class SubscriptionAdmin(ReadOnlyAdmin):
+    grouped_credits = grouped(Subscription, "credits")
+
     list_display = (
         "user",
-        "credits",
+        "grouped_credits",
         "price",
         "status",
         "current_period_end",
@@ -165,7 +187,9 @@ class SubscriptionAdmin(ReadOnlyAdmin):
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "type", "status", "object_id", "customer_id", "error")
+    created_time = moment(Event, "created_at")
+
+    list_display = ("created_time", "status", "type", "error", "about")
     list_filter = ("status", "type")
     search_fields = ("=stripe_id", "=object_id", "=customer_id")
     search_help_text = gettext_lazy("The exact id of an event, its object or a customer")
@@ -193,6 +217,10 @@ class EventAdmin(ReadOnlyAdmin):
             path("<int:event_id>/replay/", view, name="billing_event_replay"),
             *super().get_urls(),
         ]
+
+    @admin.display(description=gettext_lazy("about"))
+    def about(self, event: Event) -> str:
+        return format_html("{}<br>{}", event.object_id or "", event.customer_id or "")
 
     @admin.display(description=gettext_lazy("content"))
     def content(self, event: Event) -> str:

@@ -270,6 +270,9 @@ CREDITS_EXPIRE_AFTER_DAYS = {
     "promotional": whole_number("PROMOTIONAL_CREDITS_DAYS", 90, at_least=0),
 }
 
+# Credits that one staff member may adjust on one balance within 24 hours without a second one.
+ADJUSTMENT_LIMIT = whole_number("ADJUSTMENT_LIMIT", 10_000, at_least=0)
+
 # --- Mail -------------------------------------------------------------------------------------
 
 if not DEBUG:

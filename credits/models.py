@@ -1,4 +1,6 @@
-"""The ledger's tables. Only `credits.ledger` writes them; the rules are in the database.
+"""The ledger's tables, the requests to adjust, and the sums of closed months.
+
+Only `credits.ledger` writes the ledger's; the rules are in the database.
 
 What books is PL/pgSQL in `credits/sql/`, installed by the migrations. In the database the keys of
 all that belongs to a wallet begin with the wallet, so that it can live on one shard
@@ -127,7 +129,8 @@ class Entry(models.Model):
     created_at = models.DateTimeField(_("time"), db_default=Now())
 
     class Meta:
-        verbose_name_plural = "entries"
+        verbose_name_plural = _("entries")
+        permissions = [("view_revenue", "Can view the revenue report")]
         # What each kind may do: `credits_is_sound` in `credits/sql/0002_keys_and_guards.sql`.
         constraints = [
             models.UniqueConstraint(fields=["wallet", "key"], name="credits_entry_wallet_key"),
@@ -367,3 +370,105 @@ class Transfer(models.Model):
 
     def __str__(self) -> str:
         return f"{self.amount} from wallet {self.wallet_id}"
+
+
+class Adjustment(models.Model):
+    """An adjustment over the limit of one staff member, which a second one decides.
+
+    Who asked can withdraw it. Nobody decides on what they asked for or on their own balance. An
+    approved one is booked by an entry with the same key.
+    """
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", _("Waiting")
+        APPROVED = "approved", _("Approved")
+        REJECTED = "rejected", _("Rejected")
+        WITHDRAWN = "withdrawn", _("Withdrawn")
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        verbose_name=_("customer"),
+        related_name="adjustments",
+    )
+    amount = models.BigIntegerField(_("credits"), help_text=_("Plus is into the wallet."))
+    reason = models.CharField(_("reason"), max_length=500)
+    key = models.CharField(_("key"), max_length=200)
+    status = models.CharField(
+        _("status"), max_length=9, choices=Status.choices, default=Status.WAITING
+    )
+    asked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, verbose_name=_("asked by"), related_name="+"
+    )
+    asked_at = models.DateTimeField(_("asked"), db_default=Now())
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        verbose_name=_("decided by"),
+        related_name="+",
+    )
+    decided_at = models.DateTimeField(_("decided"), null=True, blank=True)
+    answer = models.CharField(
+        _("answer"), max_length=500, blank=True, help_text=_("Why it was rejected.")
+    )
+
+    class Meta:
+        permissions = [("approve_adjustment", "Can approve adjustments that others asked for")]
+        constraints = [
+            models.UniqueConstraint(fields=["user", "key"], name="credits_adjustment_user_key"),
+            models.CheckConstraint(condition=~Q(amount=0), name="credits_adjustment_moves"),
+            # Each case in full: a comparison with NULL would let a row pass.
+            models.CheckConstraint(
+                condition=Q(status="waiting", decided_by__isnull=True, decided_at__isnull=True)
+                | Q(status="withdrawn", decided_by__isnull=False, decided_at__isnull=False)
+                & Q(decided_by=F("asked_by"))
+                | Q(
+                    status__in=["approved", "rejected"],
+                    decided_by__isnull=False,
+                    decided_at__isnull=False,
+                )
+                & ~Q(decided_by=F("asked_by"))
+                & ~Q(decided_by=F("user")),
+                name="credits_adjustment_second_person",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="rejected") | ~Q(answer=""),
+                name="credits_adjustment_answer",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["asked_at"],
+                condition=Q(status="waiting"),
+                name="credits_adjustment_waiting",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount:+,} for {self.user}"
+
+
+class MonthTotal(models.Model):
+    """What of one kind moved in or out in a month that is over, all wallets together.
+
+    Summed up from the entries, which don't change, by `credits.revenue`. It may be emptied at any
+    time: it is filled again from them.
+    """
+
+    month = models.DateField()
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    is_in = models.BooleanField()
+    credits = models.BigIntegerField()
+    cost = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["month", "kind", "is_in"], name="credits_month_total_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m} {self.kind}"

@@ -2,6 +2,7 @@ import re
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.contrib.auth.models import Permission
 from django.core import mail
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
@@ -73,6 +74,72 @@ def test_users_are_made_and_found_in_the_admin(client, staff):
     )
     assert User.objects.get(email="new@example.com").check_password(PASSWORD)
     assert b"new@example.com" in client.get("/admin/accounts/user/?q=NEW@").content
+
+
+@pytest.fixture
+def helper(client) -> User:
+    """Staff who may add, change and delete users, and nothing else."""
+    helper = User.objects.create_user("helper@example.com", PASSWORD, is_staff=True)
+    codenames = ["add_user", "change_user", "delete_user", "view_user"]
+    helper.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client.force_login(helper)
+    return helper
+
+
+def test_staff_can_not_give_themselves_more(client, helper):
+    form = {
+        "email": "helper@example.com",
+        "is_active": "on",
+        "is_staff": "on",
+        "is_superuser": "on",
+        "user_permissions": [Permission.objects.get(codename="adjust_wallet").pk],
+    }
+    assert client.post(f"/admin/accounts/user/{helper.pk}/change/", form).status_code == 302
+    helper = User.objects.get(pk=helper.pk)
+    assert not helper.is_superuser
+    assert not helper.has_perm("credits.adjust_wallet")
+    assert helper.user_permissions.count() == 4
+
+
+def test_nor_make_staff_of_others(client, helper, user):
+    form = {"email": "ada@new.example", "is_active": "on", "is_staff": "on", "is_superuser": "on"}
+    assert client.post(f"/admin/accounts/user/{user.pk}/change/", form).status_code == 302
+    user.refresh_from_db()
+    assert (user.email, user.is_staff, user.is_superuser) == ("ada@new.example", False, False)
+
+
+def test_nor_act_as_other_staff(client, helper, staff):
+    other = User.objects.create_user("approver@example.com", PASSWORD, is_staff=True)
+    for target in (staff, other):
+        base = f"/admin/accounts/user/{target.pk}"
+        form = {"email": "mine@example.com", "is_active": "on"}
+        assert client.post(f"{base}/change/", form).status_code == 403
+        new = {"password1": "another horse battery", "password2": "another horse battery"}
+        assert client.post(f"{base}/password/", new).status_code == 403
+        assert client.post(f"{base}/delete/", {"post": "yes"}).status_code == 403
+        assert client.get(f"{base}/change/").status_code == 200
+    everybody = {
+        "action": "delete_selected",
+        "_selected_action": [staff.pk, other.pk],
+        "post": "yes",
+    }
+    client.post("/admin/accounts/user/", everybody)
+    assert User.objects.filter(pk__in=[staff.pk, other.pk]).count() == 2
+    assert User.objects.get(pk=other.pk).check_password(PASSWORD)
+
+
+def test_superusers_can(client, staff, user):
+    client.force_login(staff)
+    form = {"email": user.email, "is_active": "on", "is_staff": "on"}
+    assert client.post(f"/admin/accounts/user/{user.pk}/change/", form).status_code == 302
+    user.refresh_from_db()
+    assert user.is_staff
+
+
+def test_each_part_of_the_admin_has_a_name_of_its_own(client, staff):
+    client.force_login(staff)
+    names = [app["name"] for app in client.get("/admin/").context["app_list"]]
+    assert len(names) == len(set(names))
 
 
 def test_a_local_administrator_is_made_once(monkeypatch, capsys):

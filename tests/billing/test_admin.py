@@ -1,9 +1,13 @@
+from datetime import timedelta
+
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.utils import timezone
 
 from accounts.models import User
 from billing.models import Event, PriceTier, Purchase, StripeCustomer, Subscription
-from credits import ledger
+from credits import adjustments, ledger
 from tests.billing.test_fulfilment import COMPLETED, order
 from tests.stripe_events import event, post, session_of
 
@@ -62,6 +66,32 @@ def test_where_are_my_credits(admin_client, bought, django_assert_max_num_querie
         "checkout.session.completed", f"/admin/credits/wallet/of/{bought.user_id}/adjust/",
     ):  # fmt: skip
         assert shown in text
+
+
+def test_the_list_counts_no_expired_credits(admin_client, user, django_assert_max_num_queries):
+    wallet = ledger.wallet_of(user)
+    soon = timezone.now() + timedelta(milliseconds=50)
+    ledger.grant(wallet, 1234, key="g", kind="purchase")
+    ledger.grant(wallet, 999, key="e", kind="purchase", expires_at=soon)
+    ledger.hold(wallet, 234, key="h", expires_in=timedelta(hours=1))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(0.06)")
+    with django_assert_max_num_queries(12):
+        page = admin_client.get("/admin/billing/customer/").content.decode()
+    assert f"{ledger.balance_of(user):,}" in page
+    assert "2,233" not in page
+    assert "1,999" not in page
+
+
+def test_what_is_held_on_its_way_or_waits_is_shown(admin_client, staff, user):
+    wallet = ledger.wallet_of(user)
+    ledger.grant(wallet, 5000, key="g", kind="purchase")
+    ledger.hold(wallet, 1100, key="render:7", expires_in=timedelta(hours=1))
+    ledger.send(wallet, 1200, key="t")
+    adjustments.adjust(user, 20_000, key="adjustment:1", reason="Why", staff=staff)
+    page = admin_client.get(f"/admin/billing/customer/{user.pk}/change/").content.decode()
+    for shown in ("2,700</strong>", "1,100 held", "render:7", "1,200", "+20,000 credits", "+5,000"):
+        assert shown in page
 
 
 def test_a_customer_without_anything(admin_client, other_user):

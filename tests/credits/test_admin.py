@@ -1,4 +1,5 @@
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -28,7 +29,7 @@ def admin_client(client, staff):
 def test_an_adjustment_is_previewed_and_then_booked_once(admin_client, user, staff):
     data = form(250, "preview")
     page = admin_client.post(url(user), data)
-    assert page.context["preview"] == {"amount": 250, "after": 250}
+    assert page.context["preview"] == {"amount": 250, "after": 250, "waits": False}
     assert Entry.objects.count() == 0
 
     for _ in range(2):
@@ -38,7 +39,19 @@ def test_an_adjustment_is_previewed_and_then_booked_once(admin_client, user, sta
     assert (entry.amount, entry.note, entry.actor, entry.kind) == (
         250, "Goodwill", staff, "adjustment",
     )  # fmt: skip
-    assert LogEntry.objects.filter(change_message="+250: Goodwill").exists()
+    assert LogEntry.objects.get().change_message == "+250: Goodwill"
+
+
+def test_taking_away_sent_twice_says_that_it_is_booked(admin_client, user):
+    ledger.grant(ledger.wallet_of(user), 100, key="g", kind="purchase")
+    data = form(-100)
+    for _ in range(2):
+        response = admin_client.post(url(user), data, follow=True)
+        assert b"-100 credits booked" in response.content
+        assert b"credits are there" not in response.content
+    assert ledger.balance_of(user) == 0
+    assert Entry.objects.count() == 2
+    assert LogEntry.objects.count() == 1
 
 
 def test_taking_away_stops_at_zero(admin_client, user):
@@ -84,7 +97,7 @@ def test_customers_cannot(client, user):
     assert Entry.objects.count() == 0
 
 
-@pytest.mark.parametrize("model", ["wallet", "entry", "lot", "hold"])
+@pytest.mark.parametrize("model", ["wallet", "entry", "lot", "hold", "adjustment"])
 def test_nothing_in_the_ledger_is_editable(admin_client, user, model):
     entry = ledger.grant(ledger.wallet_of(user), 100, key="g", kind="purchase")
     ledger.spend(entry.wallet, 40, key="s")
@@ -100,3 +113,31 @@ def test_nothing_in_the_ledger_is_editable(admin_client, user, model):
         assert admin_client.post(f"{base}{pk}/change/", {"balance": 9}).status_code == 403
         assert admin_client.post(f"{base}{pk}/delete/", {"post": "yes"}).status_code == 403
     assert ledger.balance_of(user) == 60
+
+
+def test_an_entry_tells_its_lots_draws_and_way(admin_client, user, other_user):
+    wallet, other = ledger.wallet_of(user), ledger.wallet_of(other_user)
+    bought = ledger.grant(wallet, 5000, key="g", kind="purchase", paid=4000)
+    lot = wallet.lots.get()
+    transfer = ledger.send(wallet, 1500, key="t")
+    sent = f"/admin/credits/entry/{transfer.entry_id}/change/"
+    assert b"in escrow" in admin_client.get(sent).content
+    arrived = ledger.receive(other, transfer, key="t")
+
+    page = admin_client.get(f"/admin/credits/entry/{bought.pk}/change/").content.decode()
+    assert "5,000 credits, 3,500 left, for 4,000 cents" in page
+    page = admin_client.get(sent).content.decode()
+    assert f'<a href="/admin/credits/lot/{lot.pk}/change/">' in page
+    assert "1,500 credits, for 1,200 cents" in page
+    assert "arrived at eve@example.com" in page
+    page = admin_client.get(f"/admin/credits/entry/{arrived.pk}/change/").content.decode()
+    assert "sent by ada@example.com" in page
+
+
+def test_a_hold_tells_its_lots_and_its_entry(admin_client, wallet):
+    ledger.grant(wallet, 5000, key="g", kind="purchase")
+    held = ledger.hold(wallet, 1500, key="h", expires_in=timedelta(hours=1))
+    spent = ledger.capture(held, 1000)
+    page = admin_client.get(f"/admin/credits/hold/{held.pk}/change/").content.decode()
+    assert "1,500 credits" in page
+    assert f"/admin/credits/entry/{spent.pk}/change/" in page
