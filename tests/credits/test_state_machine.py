@@ -113,7 +113,7 @@ class LedgerMachine(RuleBasedStateMachine):
             expires = self.hour + hours
             expires_at = self.start + timedelta(hours=expires)
         self.grants += 1
-        moment = self.grants if expires_at is None else 0
+        moment = self.grants if expires_at is None and expires != model.FOREVER else 0
         known = self.models[number].booked.get(key)
         # The shop's default, and never, are no part of what a key stands for.
         explicit = expires if isinstance(hours, int) else None
