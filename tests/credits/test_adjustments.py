@@ -100,7 +100,7 @@ def test_the_limit_is_a_setting(user, asker, settings, limit, waits):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_at_once_can_not_both_stay_under_the_limit(user, asker, at_once):
+def test_two_at_once_can_not_both_stay_under_the_limit(user, wallet, asker, at_once):
     answers = at_once(8, lambda index: adjust(user, 6_000, asker))
     assert sorted(type(answer).__name__ for answer in answers) == ["Adjustment"] * 7 + ["Entry"]
     assert ledger.balance_of(user) == 6_000
@@ -128,7 +128,7 @@ def test_repeated_after_the_credits_are_gone_it_is_booked_all_the_same(user, ask
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("amount", [5, 20_000])
-def test_one_key_at_once_is_one_adjustment(user, asker, at_once, amount):
+def test_one_key_at_once_is_one_adjustment(user, wallet, asker, at_once, amount):
     answers = at_once(8, lambda index: adjust(user, amount, asker, key="adjustment:1"))
     assert len(set(answers)) == 1
     assert Entry.objects.count() + Adjustment.objects.count() == 1
