@@ -168,6 +168,12 @@ DECLARE
     v_freed text;
     v_is_stale boolean := false;
 BEGIN
+    IF p_wallet.held = 0 AND NOT EXISTS (
+        SELECT FROM credits_lot
+        WHERE wallet_id = p_wallet.id AND is_open AND expires_at IS NOT NULL AND expires_at <= p_time
+    ) THEN
+        RETURN p_wallet; -- nothing has happened: the usual case, and quick to tell
+    END IF;
     IF p_wallet.held > 0 THEN
         FOR v_hold IN
             SELECT * FROM credits_hold
