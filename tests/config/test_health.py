@@ -11,6 +11,6 @@ def test_healthz_needs_nothing(client):
 def test_readyz_wants_the_database_and_its_migrations(client):
     assert client.get("/readyz").json() == {"status": "ready"}
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM django_migrations WHERE app = 'credits' AND name LIKE '0002%'")
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'credits'")
     response = client.get("/readyz")
     assert (response.status_code, response.json()["code"]) == (503, "migrations_pending")
