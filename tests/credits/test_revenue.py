@@ -94,6 +94,8 @@ def test_it_reconciles_over_a_random_history(monkeypatch):
         months = chance.randint(0, 30)
         for entry in Entry.objects.order_by("id")[before:]:
             move_back(entry, months)
+    for entry in once_of_each(wallets[0], ledger.wallet_of(users[1])):
+        move_back(entry, chance.randint(0, 30))
     kinds = set(Entry.objects.values_list("kind", flat=True))
     assert kinds == {
         "purchase", "renewal", "promotion", "gift_sent", "gift_received", "gift_returned", "spend",
@@ -175,6 +177,24 @@ def happen(chance, step, wallet, granted, sent) -> None:
             ledger.receive(chance.choice([wallet, sender]), transfer, key=key)
         case "expire":
             ledger.expire_due()
+
+
+def once_of_each(wallet, other) -> list[Entry]:
+    """What chance may have left out."""
+    before = Entry.objects.count()
+    soon = timezone.now() + timedelta(milliseconds=20)
+    ledger.grant(wallet, 100_000, key="p", kind="renewal", paid=90_001)
+    ledger.grant(wallet, 9, key="e", kind="purchase", paid=7, expires_at=soon, priority=100)
+    ledger.receive(other, ledger.send(wallet, 33, key="t1"), key="t1")
+    ledger.receive(wallet, ledger.send(wallet, 34, key="t2"), key="t2 back")
+    query("SELECT count(*) FROM (SELECT pg_sleep(0.03)) AS s")
+    ledger.expire_due()
+    left = ledger.balance_of(wallet.user)
+    ledger.spend(wallet, left - 50, key="s")
+    ledger.revoke(wallet, 70, of="p", key="r", kind="dispute")  # owes some
+    ledger.grant(wallet, 100, key="p2", kind="purchase", paid=99)  # and repays
+    ledger.restore(wallet, 5, of="p", key="back")
+    return list(Entry.objects.order_by("id")[before:])
 
 
 VERBS = [
