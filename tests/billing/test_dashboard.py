@@ -387,7 +387,9 @@ def test_other_cells_are_as_they_were_written(note):
     assert history.inert(note) == note
 
 
+# The tables are emptied after such a test: a million dead rows would slow down all that follow.
 @pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
 def test_a_million_rows_stream_in_constant_memory(buyer, wallet, long_ago):
     long_ago("purchase", 10_000_000, timezone.now() - timedelta(days=20))
     long_ago("spend", -1, timezone.now() - timedelta(days=19), 999_999)
