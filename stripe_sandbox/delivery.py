@@ -70,6 +70,15 @@ def waiting() -> int:
     return int(number)
 
 
+def told() -> dict[str, dict[str, Any]]:
+    """By event: when it goes out next, how often it was tried, and what the receiver answered."""
+    rows = store.execute("SELECT event, due, attempts, answers FROM delivery")
+    return {
+        event: {"due": due, "attempts": attempts, "answers": json.loads(answers)}
+        for event, due, attempts, answers in rows
+    }
+
+
 def target() -> tuple[str, str]:
     """The receiver's address, and the secret that signs for it."""
     webhook = store.get_setting("webhook", None)
@@ -149,8 +158,10 @@ def _record(event_id: str, status: int) -> None:
 def deliver_again(event_id: str) -> int:
     """Post an event now, whatever became of it; answers as `post` does.
 
-    Like Stripe's own button, it doesn't end the tries that are still to come.
+    Like Stripe's own button, it doesn't end the tries that are still to come. Raises `ValueError`.
     """
+    if store.get("event", event_id) is None:
+        raise ValueError(f"There is no event {event_id}.")
     status = post(event_id)
     with store.transaction():
         rows = store.execute("SELECT answers FROM delivery WHERE event = ?", event_id)

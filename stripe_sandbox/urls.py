@@ -1,12 +1,12 @@
 from django.urls import path, re_path
 from django.views.generic import RedirectView
 
-from stripe_sandbox import api, control, pages
+from stripe_sandbox import api, commands, control, pages
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/sandbox")),
     path("sandbox", control.page),
-    re_path(r"^sandbox/api/(?P<path>.+)$", control.api),
+    re_path(r"^sandbox/api/(?P<path>.+)$", commands.api),
     path("sandbox-static/app.css", pages.css),
     path("c/pay/<slug:id>", pages.pay),
     path("p/session/<slug:id>", pages.portal_page),

@@ -1,0 +1,99 @@
+"""What the control page's buttons do, each by its name, and the sentence that tells it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from stripe_sandbox import checkout, delivery, faults, store, subscriptions
+
+Form = dict[str, str]
+
+CALLS = {
+    "/v1/customers": "Customers",
+    "/v1/checkout/sessions": "Checkout Sessions",
+    "/v1/billing_portal/sessions": "Portal sessions",
+}
+
+TROUBLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "hang": ("Hang for 30 seconds, then hang up", {"kind": "hang", "seconds": 30}),
+    "slow": ("Take 3 seconds to answer", {"kind": "slow", "seconds": 3}),
+    "500": ("Answer 500", {"kind": "error", "status": 500}),
+    "429": ("Answer 429, too many requests", {"kind": "error", "status": 429}),
+    "lose_reply": ("Do the work and lose the reply", {"kind": "lose_reply"}),
+    "reset": ("Hang up at once", {"kind": "reset"}),
+}
+
+
+def press(form: Form) -> str:
+    """Do what a button says, and say what was done. Raises `ValueError` and `ApiError`."""
+    wish = form.get("wish", "")
+    with store.transaction():
+        if wish in WISHES:
+            return WISHES[wish](form)
+        seconds = float(_whole(form, "seconds", 1, 86400)) if wish == "delayed" else 0.0
+        delivery.set_mode(wish, seconds)
+        return words(wish, seconds)
+
+
+def words(mode: str, seconds: float) -> str:
+    """How events are delivered."""
+    if mode == "delayed":
+        return f"Events go out {seconds:g} second{'' if seconds == 1 else 's'} late."
+    return delivery.MODES[mode]
+
+
+def told(fault: faults.Fault) -> str:
+    """A fault in words."""
+    call = CALLS.get(fault["path"], fault["path"])
+    words = {
+        "error": f"answer {fault['status']}",
+        "hang": f"hang for {fault['seconds']:g} seconds",
+        "slow": f"take {fault['seconds']:g} seconds",
+        "lose_reply": "do the work and lose the reply",
+        "reset": "hang up at once",
+    }[fault["kind"]]
+    times = "once" if fault["times"] == 1 else f"{fault['times']} times"
+    return f"{call} ({fault['method']}) will {words}, {times}."
+
+
+def _advance(form: Form) -> str:
+    found = subscriptions.advance(_id(form))
+    what = "has renewed" if found["status"] == "active" else "has ended"
+    return f"A month has gone by: {found['id']} {what}."
+
+
+def _expire(form: Form) -> str:
+    return f"The payment page {checkout.expire(_id(form), {})['id']} has expired."
+
+
+def _clear(form: Form) -> str:
+    faults.clear()
+    return "All faults are cleared."
+
+
+def _order_fault(form: Form) -> str:
+    path, trouble = form.get("call", ""), form.get("trouble", "")
+    if path not in CALLS or trouble not in TROUBLES:
+        raise ValueError("Choose a call and what is to happen to it.")
+    fault = {"method": "POST", "path": path, "times": _whole(form, "times", 1, 99)}
+    fault |= TROUBLES[trouble][1]
+    faults.add(fault)
+    return f"Ordered: {told(faults.active()[-1])}"
+
+
+def _id(form: Form) -> str:
+    return form.get("id", "")
+
+
+def _whole(form: Form, name: str, least: int, most: int) -> int:
+    text = form.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and least <= int(text) <= most):
+        raise ValueError(f"Give {name} as a whole number from {least} to {most}.")
+    return int(text)
+
+
+WISHES: dict[str, Callable[[Form], str]] = {
+    "advance": _advance,
+    "expire": _expire,
+    "fault": _order_fault,
+    "clear": _clear,
+}

@@ -1,0 +1,124 @@
+"""The control API, for tests: JSON in, JSON out. Loopback only, no keys."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from stripe_sandbox import checkout, delivery, faults, payments, shapes, store, subscriptions
+from stripe_sandbox.errors import ApiError
+from stripe_sandbox.payments import Card
+
+Body = dict[str, Any]
+
+
+def api(request: HttpRequest, path: str) -> HttpResponse:
+    """`/sandbox/api/…`: JSON in, JSON out."""
+    for method, pattern, run in COMMANDS:
+        head, _, tail = pattern.partition("*")
+        fits = path.startswith(head) and path.endswith(tail) and len(path) >= len(head + tail)
+        if request.method != method or not (fits if "*" in pattern else path == pattern):
+            continue
+        argument = path[len(head) : len(path) - len(tail)] if "*" in pattern else ""
+        try:
+            # A body of another type could be posted by any web page that is open here.
+            if method == "POST" and request.content_type != "application/json":
+                raise ValueError("Send JSON.")
+            body = (
+                json.loads(request.body or b"{}") if method == "POST" else dict(request.GET.items())
+            )
+            return JsonResponse(run(argument, body), safe=False)
+        except ApiError as error:
+            return JsonResponse(error.body, status=error.status)
+        except payments.Declined as declined:
+            return JsonResponse({"error": str(declined)}, status=402)
+        except (KeyError, TypeError, ValueError) as problem:
+            return JsonResponse({"error": str(problem)}, status=400)
+    return JsonResponse({"error": f"There is no control {request.method} {path}."}, status=404)
+
+
+def _health(argument: str, body: Body) -> Body:
+    return {"status": "ok"}
+
+
+def _reset(argument: str, body: Body) -> Body:
+    store.reset()
+    # Nothing is delivered until a test says where to.
+    store.set_setting("webhook", {"url": "", "secret": ""})
+    return {}
+
+
+def _set_webhook(argument: str, body: Body) -> Body:
+    store.set_setting("webhook", {"url": body["url"], "secret": body["secret"]})
+    return {}
+
+
+def _set_deliveries(argument: str, body: Body) -> Body:
+    delivery.set_mode(body["mode"], body.get("seconds", 0))
+    return {}
+
+
+def _events(argument: str, body: Body) -> list[Body]:
+    deliveries = delivery.told()
+    return [{**event, "delivery": deliveries.get(event["id"])} for event in store.all_of("event")]
+
+
+def _deliver_event(argument: str, body: Body) -> Body:
+    times = range(int(body.get("times", 1)))
+    return {"statuses": [delivery.deliver_again(argument) for _ in times]}
+
+
+def _advance(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(subscriptions.advance(argument))
+
+
+def _pay(argument: str, body: Body) -> Body:
+    card = Card(number=str(body["card"])) if "card" in body else Card()
+    with store.transaction():
+        return shapes.public(checkout.pay(argument, card))
+
+
+def _add_fault(argument: str, body: Body) -> Body:
+    faults.add(body)
+    return {}
+
+
+def _active_faults(argument: str, body: Body) -> list[Body]:
+    return faults.active()
+
+
+def _clear_faults(argument: str, body: Body) -> Body:
+    faults.clear()
+    return {}
+
+
+def _requests(argument: str, body: Body) -> list[Body]:
+    rows = store.execute(
+        "SELECT n, method, path, idempotency_key, params, status FROM call WHERE n > ? ORDER BY n",
+        int(body.get("since", 0)),
+    )
+    names = ("n", "method", "path", "idempotency_key", "params", "status")
+    return [dict(zip(names, row, strict=True)) | {"params": json.loads(row[4])} for row in rows]
+
+
+def _objects(argument: str, body: Body) -> list[Body]:
+    return [shapes.public(found) for found in store.all_of(argument)]
+
+
+COMMANDS: list[tuple[str, str, Callable[[str, Body], Any]]] = [
+    ("GET", "health", _health),
+    ("POST", "reset", _reset),
+    ("POST", "webhook", _set_webhook),
+    ("POST", "deliveries", _set_deliveries),
+    ("GET", "events", _events),
+    ("POST", "events/*/deliver", _deliver_event),
+    ("POST", "subscriptions/*/advance", _advance),
+    ("POST", "checkout/*/pay", _pay),
+    ("POST", "faults", _add_fault),
+    ("GET", "faults", _active_faults),
+    ("DELETE", "faults", _clear_faults),
+    ("GET", "requests", _requests),
+    ("GET", "objects/*", _objects),
+]
