@@ -15,7 +15,7 @@ import stripe.params.billing_portal
 import stripe.params.checkout
 from django.http import HttpRequest, HttpResponse
 
-from stripe_sandbox import checkout, customers, faults, portal, shapes, store
+from stripe_sandbox import checkout, customers, faults, portal, refunds, shapes, store
 from stripe_sandbox import subscriptions as subs
 from stripe_sandbox.errors import ApiError, invalid, missing, unsupported
 from stripe_sandbox.expand import expand
@@ -109,6 +109,15 @@ ROUTES = [
         list_of("charge", "customer", "payment_intent", "created"),
     ),
     _route("GET", "charges/{id}", P.ChargeRetrieveParams, _retrieve("charge", "charge")),
+    _route("POST", "refunds", P.RefundCreateParams, refunds.create),
+    _route(
+        "GET",
+        "refunds",
+        P.RefundListParams,
+        list_of("refund", "charge", "payment_intent", "created"),
+    ),
+    _route("GET", "refunds/{id}", P.RefundRetrieveParams, _retrieve("refund")),
+    _route("POST", "refunds/{id}", P.RefundUpdateParams, refunds.update),
     _route(
         "GET",
         "subscriptions",

@@ -1,9 +1,11 @@
 """What the control page's buttons do, each by its name, and the sentence that tells it."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
-from stripe_sandbox import checkout, delivery, faults, store, subscriptions
+from stripe_sandbox import checkout, delivery, faults, refunds, store, subscriptions
+from stripe_sandbox.tags import money
 
 Form = dict[str, str]
 
@@ -65,6 +67,16 @@ def _expire(form: Form) -> str:
     return f"The payment page {checkout.expire(_id(form), {})['id']} has expired."
 
 
+def _refund(form: Form) -> str:
+    refund = refunds.create({"charge": _id(form), **_amount(form)})
+    return f"{money(refund['amount'])} of {refund['charge']} were refunded."
+
+
+def _fail_refund(form: Form) -> str:
+    refund = refunds.fail(_id(form))
+    return f"The refund of {money(refund['amount'])} failed: {refund['charge']} is paid again."
+
+
 def _clear(form: Form) -> str:
     faults.clear()
     return "All faults are cleared."
@@ -84,6 +96,16 @@ def _id(form: Form) -> str:
     return form.get("id", "")
 
 
+def _amount(form: Form) -> dict[str, int]:
+    """Dollars as a person types them, in cents; nothing stands for all of it."""
+    text = form.get("amount", "").strip().removeprefix("$").replace(",", "")
+    if not text:
+        return {}
+    if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]{2})?", text):
+        raise ValueError("Give the amount in dollars, such as 2.50, or leave it empty for all.")
+    return {"amount": round(float(text) * 100)}
+
+
 def _whole(form: Form, name: str, least: int, most: int) -> int:
     text = form.get(name, "")
     if not (text.isascii() and text.isdigit() and len(text) < 9 and least <= int(text) <= most):
@@ -94,6 +116,8 @@ def _whole(form: Form, name: str, least: int, most: int) -> int:
 WISHES: dict[str, Callable[[Form], str]] = {
     "advance": _advance,
     "expire": _expire,
+    "refund": _refund,
+    "fail refund": _fail_refund,
     "fault": _order_fault,
     "clear": _clear,
 }

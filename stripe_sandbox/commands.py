@@ -6,7 +6,16 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from stripe_sandbox import checkout, delivery, faults, payments, shapes, store, subscriptions
+from stripe_sandbox import (
+    checkout,
+    delivery,
+    faults,
+    payments,
+    refunds,
+    shapes,
+    store,
+    subscriptions,
+)
 from stripe_sandbox.errors import ApiError
 from stripe_sandbox.payments import Card
 
@@ -80,6 +89,24 @@ def _pay(argument: str, body: Body) -> Body:
         return shapes.public(checkout.pay(argument, card))
 
 
+def _refund(argument: str, body: Body) -> Body:
+    charge = _charge(argument)
+    with store.transaction():
+        return shapes.public(refunds.create({"charge": charge["id"], **body}))
+
+
+def _charge(id: str) -> Body:
+    charge = payments.charge_of(id)
+    if charge is None:
+        raise ValueError(f"Nothing was paid by {id}.")
+    return charge
+
+
+def _fail_refund(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(refunds.fail(argument))
+
+
 def _add_fault(argument: str, body: Body) -> Body:
     faults.add(body)
     return {}
@@ -116,6 +143,8 @@ COMMANDS: list[tuple[str, str, Callable[[str, Body], Any]]] = [
     ("POST", "events/*/deliver", _deliver_event),
     ("POST", "subscriptions/*/advance", _advance),
     ("POST", "checkout/*/pay", _pay),
+    ("POST", "payments/*/refund", _refund),
+    ("POST", "refunds/*/fail", _fail_refund),
     ("POST", "faults", _add_fault),
     ("GET", "faults", _active_faults),
     ("DELETE", "faults", _clear_faults),

@@ -37,11 +37,24 @@ def page(request: HttpRequest) -> HttpResponse:
         "troubles": {name: words for name, (words, _) in buttons.TROUBLES.items()},
         "faults": [buttons.told(fault) for fault in faults.active()],
         "events": _recent_events(),
+        "charges": _charges(),
         "subscriptions": store.all_of("subscription", limit=20),
         "sessions": store.all_of("checkout.session", limit=20),
         "calls": [{"method": m, "path": p, "status": s} for m, p, s in calls],
     }
     return render(request, "sandbox/control.html", context)
+
+
+def _charges() -> list[Body]:
+    refunds = store.all_of("refund")
+    return [
+        charge
+        | {
+            "left": charge["amount"] - charge["amount_refunded"],
+            "refunds": [refund for refund in refunds if refund["charge"] == charge["id"]],
+        }
+        for charge in store.all_of("charge", limit=20)
+    ]
 
 
 def _grouped(number: str) -> str:

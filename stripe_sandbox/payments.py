@@ -55,6 +55,22 @@ def check(card: Card) -> None:
         raise Declined(DECLINES[number])
 
 
+def charge_of(id: str) -> Object | None:
+    """The charge that paid: by its own id, its intent's, its invoice's or its session's."""
+    found: Object = store.find(id) or {}
+    kind = found.get("object")
+    if kind == "charge":
+        return found
+    if kind == "payment_intent":
+        return store.get("charge", found["latest_charge"] or "")
+    if kind == "checkout.session":
+        return charge_of(found["payment_intent"] or found.get("invoice") or "")
+    for payment in store.all_of("invoice_payment"):
+        if kind == "invoice" and payment["invoice"] == id:
+            return charge_of(payment["payment"]["payment_intent"])
+    return None
+
+
 def _digits(text: str) -> str:
     return "".join(digit for digit in text if digit in "0123456789")
 

@@ -22,6 +22,7 @@ KINDS: dict[str, type[stripe.StripeObject]] = {
         stripe.PaymentIntent,
         stripe.Price,
         stripe.Product,
+        stripe.Refund,
         stripe.Subscription,
         stripe.SubscriptionItem,
         stripe.billing_portal.Session,

@@ -110,6 +110,14 @@ def find(id: str) -> Object | None:
     return json.loads(rows[0][0]) if rows else None
 
 
+def held(id: str) -> Object:
+    """An object that another one names. Raises `KeyError` when it isn't there."""
+    found = find(id)
+    if found is None:
+        raise KeyError(id)
+    return found
+
+
 def all_of(kind: str, *, customer: str | None = None, limit: int = -1) -> list[Object]:
     """The objects of a kind, of one customer or of all, newest first, as Stripe lists them."""
     rows = execute(

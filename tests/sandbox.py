@@ -81,6 +81,15 @@ class Sandbox:
     def pay(self, session_id: str, card: str = "4242424242424242") -> dict[str, Any]:
         return self._call("POST", f"checkout/{session_id}/pay", {"card": card})
 
+    def refund(self, paid_by: str, amount: int | None = None, **fields: Any) -> dict[str, Any]:
+        """Refund a charge, all that is left of it or an amount. It goes by its own id, its
+        payment intent's, its invoice's or its Checkout Session's."""
+        body = fields if amount is None else {"amount": amount, **fields}
+        return self._call("POST", f"payments/{paid_by}/refund", body)
+
+    def fail_refund(self, refund_id: str) -> dict[str, Any]:
+        return self._call("POST", f"refunds/{refund_id}/fail", {})
+
     def advance(self, subscription_id: str) -> dict[str, Any]:
         return self._call("POST", f"subscriptions/{subscription_id}/advance", {})
 

@@ -160,6 +160,29 @@ def test_a_payment_page_is_expired(sandbox, api, press):
     assert api.v1.checkout.sessions.retrieve(session.id).status == "expired"
 
 
+def test_payments_are_refunded_in_part_or_whole(sandbox, api, press):
+    session = api.v1.checkout.sessions.create(order())
+    charge = sandbox.pay(session.id) and sandbox.objects("charge")[0]["id"]
+    page = press("refund", id=charge, amount="1.20")
+    assert f"$1.20 of {charge} were refunded." in page
+    assert f"{charge} $5.00, succeeded, $1.20 refunded" in page
+    assert f"$3.80 of {charge} were refunded." in press("refund", id=charge, amount="")
+    newest = sandbox.objects("refund")[0]["id"]
+    page = press("fail refund", id=newest)
+    assert f"The refund of $3.80 failed: {charge} is paid again." in page
+    assert f"{charge} $5.00, succeeded, $1.20 refunded" in page
+    assert api.v1.charges.retrieve(charge).amount_refunded == 120
+
+
+@pytest.mark.parametrize("amount", ["two", "1.2", "-1", "0.001", "1e3", "٣"])
+def test_an_amount_is_in_dollars_and_cents(sandbox, api, press, amount):
+    session = api.v1.checkout.sessions.create(order())
+    charge = sandbox.pay(session.id) and sandbox.objects("charge")[0]["id"]
+    page = press("refund", id=charge, amount=amount)
+    assert "Nothing was changed. Give the amount in dollars, such as 2.50" in page
+    assert "refund" not in counts(sandbox)
+
+
 def test_an_event_is_delivered_again(sandbox, api, receiver, press):
     sandbox.deliver_to(receiver.url, receiver.secret)
     api.v1.customers.create()
@@ -193,6 +216,8 @@ def test_an_event_is_delivered_again(sandbox, api, receiver, press):
             "Choose a call and what is to happen to it.",
         ),
         ("advance", {"id": "sub_x"}, "No such subscription: 'sub_x'"),
+        ("refund", {"id": "ch_x"}, "No such charge: 'ch_x'"),
+        ("fail refund", {"id": "re_x"}, "No such refund: 're_x'"),
         ("expire", {"id": "cs_x"}, "No such checkout.session: 'cs_x'"),
         ("deliver", {"id": "evt_x"}, "There is no event evt_x."),
     ],
