@@ -15,7 +15,7 @@ import stripe.params.billing_portal
 import stripe.params.checkout
 from django.http import HttpRequest, HttpResponse
 
-from stripe_sandbox import checkout, customers, faults, portal, refunds, shapes, store
+from stripe_sandbox import checkout, customers, disputes, faults, portal, refunds, shapes, store
 from stripe_sandbox import subscriptions as subs
 from stripe_sandbox.errors import ApiError, invalid, missing, unsupported
 from stripe_sandbox.expand import expand
@@ -109,6 +109,14 @@ ROUTES = [
         list_of("charge", "customer", "payment_intent", "created"),
     ),
     _route("GET", "charges/{id}", P.ChargeRetrieveParams, _retrieve("charge", "charge")),
+    _route(
+        "GET",
+        "disputes",
+        P.DisputeListParams,
+        list_of("dispute", "charge", "payment_intent", "created"),
+    ),
+    _route("GET", "disputes/{id}", P.DisputeRetrieveParams, _retrieve("dispute")),
+    _route("POST", "disputes/{id}/close", P.DisputeCloseParams, disputes.close),
     _route("POST", "refunds", P.RefundCreateParams, refunds.create),
     _route(
         "GET",

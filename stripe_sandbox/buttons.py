@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from stripe_sandbox import checkout, delivery, faults, refunds, store, subscriptions
+from stripe_sandbox import checkout, delivery, disputes, faults, refunds, store, subscriptions
 from stripe_sandbox.tags import money
 
 Form = dict[str, str]
@@ -77,6 +77,27 @@ def _fail_refund(form: Form) -> str:
     return f"The refund of {money(refund['amount'])} failed: {refund['charge']} is paid again."
 
 
+def _dispute(form: Form) -> str:
+    status = form.get("status", "")
+    dispute = disputes.open_(_paid(form), status=status)
+    return f"{dispute['charge']} is disputed: {dispute['id']}, {status}."
+
+
+def _paid(form: Form) -> dict[str, Any]:
+    charge = store.get("charge", _id(form))
+    if charge is None:
+        raise ValueError(f"There is no charge {_id(form)}.")
+    return charge
+
+
+def _settle(outcome: Callable[[str], dict[str, Any]]) -> Callable[[Form], str]:
+    def run(form: Form) -> str:
+        dispute = outcome(_id(form))
+        return f"The dispute {dispute['id']} is {dispute['status']} now."
+
+    return run
+
+
 def _clear(form: Form) -> str:
     faults.clear()
     return "All faults are cleared."
@@ -118,6 +139,12 @@ WISHES: dict[str, Callable[[Form], str]] = {
     "expire": _expire,
     "refund": _refund,
     "fail refund": _fail_refund,
+    "dispute": _dispute,
+    "submit": _settle(disputes.submit),
+    "escalate": _settle(disputes.escalate),
+    "win": _settle(disputes.win),
+    "lose": _settle(disputes.lose),
+    "withdraw": _settle(disputes.withdraw),
     "fault": _order_fault,
     "clear": _clear,
 }

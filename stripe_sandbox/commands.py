@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from stripe_sandbox import (
     checkout,
     delivery,
+    disputes,
     faults,
     payments,
     refunds,
@@ -107,6 +108,19 @@ def _fail_refund(argument: str, body: Body) -> Body:
         return shapes.public(refunds.fail(argument))
 
 
+def _dispute(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(disputes.open_(_charge(argument), **body))
+
+
+def _settle_dispute(argument: str, body: Body) -> Body:
+    id, _, outcome = argument.partition("/")
+    if outcome not in OUTCOMES:
+        raise ValueError(f"A dispute takes one of {', '.join(OUTCOMES)}.")
+    with store.transaction():
+        return shapes.public(OUTCOMES[outcome](id))
+
+
 def _add_fault(argument: str, body: Body) -> Body:
     faults.add(body)
     return {}
@@ -134,6 +148,14 @@ def _objects(argument: str, body: Body) -> list[Body]:
     return [shapes.public(found) for found in store.all_of(argument)]
 
 
+OUTCOMES: dict[str, Callable[[str], Body]] = {
+    "submit": disputes.submit,
+    "escalate": disputes.escalate,
+    "win": disputes.win,
+    "lose": disputes.lose,
+    "withdraw": disputes.withdraw,
+}
+
 COMMANDS: list[tuple[str, str, Callable[[str, Body], Any]]] = [
     ("GET", "health", _health),
     ("POST", "reset", _reset),
@@ -145,6 +167,8 @@ COMMANDS: list[tuple[str, str, Callable[[str, Body], Any]]] = [
     ("POST", "checkout/*/pay", _pay),
     ("POST", "payments/*/refund", _refund),
     ("POST", "refunds/*/fail", _fail_refund),
+    ("POST", "payments/*/dispute", _dispute),
+    ("POST", "disputes/*", _settle_dispute),
     ("POST", "faults", _add_fault),
     ("GET", "faults", _active_faults),
     ("DELETE", "faults", _clear_faults),

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from stripe_sandbox import buttons, delivery, faults, payments, store
+from stripe_sandbox import buttons, delivery, disputes, faults, payments, store
 from stripe_sandbox.errors import ApiError
 
 Body = dict[str, Any]
@@ -38,6 +38,8 @@ def page(request: HttpRequest) -> HttpResponse:
         "faults": [buttons.told(fault) for fault in faults.active()],
         "events": _recent_events(),
         "charges": _charges(),
+        "closed": {"won", "lost", "warning_closed"},
+        "inquiries": disputes.INQUIRIES,
         "subscriptions": store.all_of("subscription", limit=20),
         "sessions": store.all_of("checkout.session", limit=20),
         "calls": [{"method": m, "path": p, "status": s} for m, p, s in calls],
@@ -51,6 +53,7 @@ def _charges() -> list[Body]:
         charge
         | {
             "left": charge["amount"] - charge["amount_refunded"],
+            "disputes": disputes.disputes_of(charge),
             "refunds": [refund for refund in refunds if refund["charge"] == charge["id"]],
         }
         for charge in store.all_of("charge", limit=20)

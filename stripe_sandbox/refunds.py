@@ -3,7 +3,7 @@
 import secrets
 import time
 
-from stripe_sandbox import events, lists, payments, store
+from stripe_sandbox import disputes, events, lists, payments, store
 from stripe_sandbox.errors import invalid, missing, unsupported
 from stripe_sandbox.params import Params, merged
 from stripe_sandbox.store import Object
@@ -68,6 +68,11 @@ def _check(charge: Object, amount: int | None) -> None:
     if not left:
         raise invalid(
             f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded"
+        )
+    if disputes.is_charged_back(charge):
+        raise invalid(
+            f"Charge {charge['id']} has been charged back; cannot issue a refund.",
+            code="charge_disputed",
         )
     if amount is None:
         return

@@ -12,8 +12,10 @@ from stripe_sandbox.store import Object
 KINDS: dict[str, type[stripe.StripeObject]] = {
     kind.OBJECT_NAME: kind
     for kind in (
+        stripe.BalanceTransaction,
         stripe.Charge,
         stripe.Customer,
+        stripe.Dispute,
         stripe.Event,
         stripe.Invoice,
         stripe.InvoiceLineItem,

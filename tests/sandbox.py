@@ -90,6 +90,27 @@ class Sandbox:
     def fail_refund(self, refund_id: str) -> dict[str, Any]:
         return self._call("POST", f"refunds/{refund_id}/fail", {})
 
+    def dispute(self, paid_by: str, amount: int | None = None, **fields: Any) -> dict[str, Any]:
+        """Dispute a charge, found as for `refund`; `status="warning_needs_response"` for an
+        inquiry, which moves no money."""
+        body = fields if amount is None else {"amount": amount, **fields}
+        return self._call("POST", f"payments/{paid_by}/dispute", body)
+
+    def submit_evidence(self, dispute_id: str) -> dict[str, Any]:
+        return self._call("POST", f"disputes/{dispute_id}/submit", {})
+
+    def escalate_dispute(self, dispute_id: str) -> dict[str, Any]:
+        return self._call("POST", f"disputes/{dispute_id}/escalate", {})
+
+    def win_dispute(self, dispute_id: str) -> dict[str, Any]:
+        return self._call("POST", f"disputes/{dispute_id}/win", {})
+
+    def lose_dispute(self, dispute_id: str) -> dict[str, Any]:
+        return self._call("POST", f"disputes/{dispute_id}/lose", {})
+
+    def withdraw_dispute(self, dispute_id: str) -> dict[str, Any]:
+        return self._call("POST", f"disputes/{dispute_id}/withdraw", {})
+
     def advance(self, subscription_id: str) -> dict[str, Any]:
         return self._call("POST", f"subscriptions/{subscription_id}/advance", {})
 

@@ -174,6 +174,26 @@ def test_payments_are_refunded_in_part_or_whole(sandbox, api, press):
     assert api.v1.charges.retrieve(charge).amount_refunded == 120
 
 
+def test_payments_are_disputed_and_disputes_settled(sandbox, api, press):
+    for status, presses in (
+        ("needs_response", [("win", "won")]),
+        ("needs_response", [("lose", "lost")]),
+        ("needs_response", [("submit", "under_review"), ("withdraw", "won")]),
+        ("warning_needs_response", [("escalate", "needs_response"), ("lose", "lost")]),
+        ("warning_needs_response", [("win", "warning_closed")]),
+    ):
+        session = api.v1.checkout.sessions.create(order())
+        charge = sandbox.pay(session.id) and sandbox.objects("charge")[0]["id"]
+        page = press("dispute", id=charge, status=status)
+        dispute = sandbox.objects("dispute")[0]["id"]
+        assert f"{charge} is disputed: {dispute}, {status}." in page
+        for wish, result in presses:
+            page = press(wish, id=dispute)
+            assert f"The dispute {dispute} is {result} now." in page
+            assert f"Dispute of $5.00, {result}" in page
+        assert api.v1.disputes.retrieve(dispute).status == presses[-1][1]
+
+
 @pytest.mark.parametrize("amount", ["two", "1.2", "-1", "0.001", "1e3", "٣"])
 def test_an_amount_is_in_dollars_and_cents(sandbox, api, press, amount):
     session = api.v1.checkout.sessions.create(order())
@@ -218,6 +238,8 @@ def test_an_event_is_delivered_again(sandbox, api, receiver, press):
         ("advance", {"id": "sub_x"}, "No such subscription: 'sub_x'"),
         ("refund", {"id": "ch_x"}, "No such charge: 'ch_x'"),
         ("fail refund", {"id": "re_x"}, "No such refund: 're_x'"),
+        ("dispute", {"id": "ch_x"}, "There is no charge ch_x."),
+        ("win", {"id": "du_x"}, "No such dispute: 'du_x'"),
         ("expire", {"id": "cs_x"}, "No such checkout.session: 'cs_x'"),
         ("deliver", {"id": "evt_x"}, "There is no event evt_x."),
     ],

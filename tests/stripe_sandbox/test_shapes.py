@@ -20,11 +20,13 @@ LEFT_OUT = ONLY_WHEN_ASKED_FOR | ONLY_WHEN_IT_IS_SO | {"plan"}  # an older word 
 def test_every_answer_fits_its_class(sandbox, api, receiver, kind):
     session = api.v1.checkout.sessions.create(order())
     sandbox.refund(sandbox.pay(session.id)["id"], 100)
+    sandbox.dispute(session.id)
     subscription, customer = subscribe(sandbox)
     api.v1.subscriptions.update(subscription, {"cancel_at_period_end": True})
     api.v1.billing_portal.sessions.create({"customer": customer})
 
     found = {
+        "balance_transaction": lambda: sandbox.objects("dispute")[0]["balance_transactions"],
         "item": lambda: api.v1.checkout.sessions.line_items.list(session.id).to_dict()["data"],
         "line_item": lambda: sandbox.objects("invoice")[0]["lines"]["data"],
         "subscription_item": lambda: sandbox.objects("subscription")[0]["items"]["data"],
