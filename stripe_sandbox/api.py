@@ -148,6 +148,12 @@ ROUTES = [
         P.InvoicePaymentListParams,
         list_of("invoice_payment", "invoice", "payment", "status", "created"),
     ),
+    _route(
+        "GET",
+        "invoice_payments/{id}",
+        P.InvoicePaymentRetrieveParams,
+        _retrieve("invoice_payment", "invoice_payment"),
+    ),
     _route("GET", "products/{id}", P.ProductRetrieveParams, _retrieve("product")),
     _route("GET", "prices/{id}", P.PriceRetrieveParams, _retrieve("price", "price")),
     _route("POST", "billing_portal/sessions", P.billing_portal.SessionCreateParams, portal.create),

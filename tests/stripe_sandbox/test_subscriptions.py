@@ -7,7 +7,7 @@ import requests
 import stripe
 
 from stripe_sandbox.subscriptions import next_month
-from tests.stripe_sandbox.helpers import client, counts, error_of, set_field, subscribe
+from tests.stripe_sandbox.helpers import client, counts, error_of, order, set_field, subscribe
 
 
 def at(text: str) -> int:
@@ -195,3 +195,30 @@ def test_an_invoice_has_a_page(sandbox, api):
     page = requests.get(invoice.hosted_invoice_url, timeout=20).text
     for words in (invoice.number, "ada@example.com", "500 credits", "$5.00", "paid"):
         assert words in page
+
+
+def test_a_charge_leads_to_its_invoice_and_its_subscription(sandbox, api):
+    id, _ = subscribe(sandbox)
+    sandbox.advance(id)
+    other, _ = subscribe(sandbox)
+    for subscription, renewals in ((id, 2), (other, 1)):
+        invoices = api.v1.invoices.list({"subscription": subscription}).data
+        assert len(invoices) == renewals
+        for invoice in invoices:
+            (payment,) = api.v1.invoice_payments.list({"invoice": invoice.id}).data
+            intent = payment.payment.payment_intent
+            by_intent = {"type": "payment_intent", "payment_intent": intent}
+            found = api.v1.invoice_payments.list({"payment": by_intent}).data
+            assert [(each.id, each.invoice) for each in found] == [(payment.id, invoice.id)]
+            assert api.v1.invoice_payments.retrieve(payment.id).invoice == invoice.id
+            (charge,) = api.v1.charges.list({"payment_intent": intent}).data
+            assert (charge.amount, charge.customer) == (500, invoice.customer)
+
+
+def test_a_single_payment_leads_to_no_invoice(sandbox, api):
+    session = api.v1.checkout.sessions.create(order())
+    intent = sandbox.pay(session.id)["payment_intent"]
+    subscribe(sandbox)
+    by_intent = {"type": "payment_intent", "payment_intent": intent}
+    assert api.v1.invoice_payments.list({"payment": by_intent}).data == []
+    assert len(api.v1.charges.list({"payment_intent": intent}).data) == 1
