@@ -67,6 +67,14 @@ def _expire(form: Form) -> str:
     return f"The payment page {checkout.expire(_id(form), {})['id']} has expired."
 
 
+def _succeed(form: Form) -> str:
+    return f"The bank has paid {checkout.settle(_id(form), is_paid=True)['id']}."
+
+
+def _fail(form: Form) -> str:
+    return f"The bank doesn't pay {checkout.settle(_id(form), is_paid=False)['id']}."
+
+
 def _refund(form: Form) -> str:
     refund = refunds.create({"charge": _id(form), **_amount(form)})
     return f"{money(refund['amount'])} of {refund['charge']} were refunded."
@@ -137,6 +145,8 @@ def _whole(form: Form, name: str, least: int, most: int) -> int:
 WISHES: dict[str, Callable[[Form], str]] = {
     "advance": _advance,
     "expire": _expire,
+    "succeed": _succeed,
+    "fail": _fail,
     "refund": _refund,
     "fail refund": _fail_refund,
     "dispute": _dispute,

@@ -2,7 +2,17 @@
 
 import time
 
-from stripe_sandbox import customers, events, lists, payments, settings, store, subscriptions
+from stripe_sandbox import (
+    customers,
+    debits,
+    events,
+    lists,
+    payments,
+    settings,
+    store,
+    subscriptions,
+)
+from stripe_sandbox.debits import Account
 from stripe_sandbox.errors import ApiError, invalid, missing, unsupported
 from stripe_sandbox.params import Params, merged
 from stripe_sandbox.payments import Card
@@ -52,7 +62,7 @@ def create(params: Params) -> Object:
             "metadata": merged({}, params.get("metadata", "")),
             "mode": mode,
             "payment_intent": None,
-            "payment_method_types": ["card"],
+            "payment_method_types": ["card"] if mode == "subscription" else ["card", debits.TYPE],
             "payment_status": "unpaid",
             "shipping_options": [],
             "status": "open",
@@ -230,37 +240,66 @@ def _expire(session: Object) -> Object:
     return session
 
 
-def pay(id: str, card: Card, email: str | None = None) -> Object:
-    """Pay with a card. Paying what is paid changes nothing. Raises `payments.Declined`."""
+def pay(id: str, method: Card | Account, email: str | None = None) -> Object:
+    """Pay with a card, or order a debit of a bank account, which is paid only when it succeeds.
+
+    Paying what is complete changes nothing. Raises `payments.Declined`.
+    """
     session = found(id)
     if session["status"] != "open":
         return session
-    payments.check(card)
-    email = email_of(session) or email
     is_monthly = session["mode"] == "subscription"
+    if isinstance(method, Card):
+        payments.check(method)
+    elif is_monthly:
+        raise unsupported("subscriptions paid from a bank account")
+    else:
+        debits.check(method)
+    email = email_of(session) or email
     if session["customer"] is None and is_monthly:
         session["customer"] = customers.create({"email": email})["id"]
     session |= {
-        "customer_details": {"email": email, "name": card.name or None, "tax_exempt": "none"},
-        "payment_status": "paid",
+        "customer_details": {"email": email, "name": method.name or None, "tax_exempt": "none"},
+        "payment_status": "paid" if isinstance(method, Card) else "unpaid",
         "status": "complete",
         "url": None,
     }
-    if is_monthly:
-        subscription, invoice = subscriptions.start(session, card)
+    if is_monthly and isinstance(method, Card):
+        subscription, invoice = subscriptions.start(session, method)
         session |= {"subscription": subscription["id"], "invoice": invoice["id"]}
     else:
-        intent = payments.pay(
-            amount=session["amount_total"],
-            currency=session["currency"],
-            customer=session["customer"],
-            card=card.shown(),
-            metadata=session["_payment_intent_data"].get("metadata") or {},
-            description=session["_payment_intent_data"].get("description"),
-            email=email,
-        )
-        session["payment_intent"] = intent["id"]
+        session["payment_intent"] = _begin(session, method, email)["id"]
     events.emit("checkout.session.completed", store.put(session))
+    return session
+
+
+def _begin(session: Object, method: Card | Account, email: str | None) -> Object:
+    terms = {
+        "amount": session["amount_total"],
+        "currency": session["currency"],
+        "customer": session["customer"],
+        "metadata": session["_payment_intent_data"].get("metadata") or {},
+        "description": session["_payment_intent_data"].get("description"),
+        "email": email,
+    }
+    if isinstance(method, Card):
+        return payments.pay(card=method.shown(), **terms)
+    return debits.start(method, **terms)
+
+
+def settle(id: str, *, is_paid: bool) -> Object:
+    """What a bank debit comes to in the end."""
+    session = found(id)
+    intent = store.get("payment_intent", session["payment_intent"] or "")
+    if intent is None or intent["status"] != "processing":
+        raise invalid(f"The session {id} doesn't wait for a bank.")
+    if is_paid:
+        debits.succeed(intent)
+        session["payment_status"] = "paid"
+        events.emit("checkout.session.async_payment_succeeded", store.put(session))
+    else:
+        debits.fail(intent)
+        events.emit("checkout.session.async_payment_failed", session)
     return session
 
 

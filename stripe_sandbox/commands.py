@@ -17,6 +17,7 @@ from stripe_sandbox import (
     store,
     subscriptions,
 )
+from stripe_sandbox.debits import Account
 from stripe_sandbox.errors import ApiError
 from stripe_sandbox.payments import Card
 
@@ -85,9 +86,21 @@ def _advance(argument: str, body: Body) -> Body:
 
 
 def _pay(argument: str, body: Body) -> Body:
-    card = Card(number=str(body["card"])) if "card" in body else Card()
+    method: Card | Account = Card(number=str(body["card"])) if "card" in body else Card()
+    if "account" in body:
+        method = Account(number=str(body["account"]))
     with store.transaction():
-        return shapes.public(checkout.pay(argument, card))
+        return shapes.public(checkout.pay(argument, method))
+
+
+def _succeed(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(checkout.settle(argument, is_paid=True))
+
+
+def _fail(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(checkout.settle(argument, is_paid=False))
 
 
 def _refund(argument: str, body: Body) -> Body:
@@ -165,6 +178,8 @@ COMMANDS: list[tuple[str, str, Callable[[str, Body], Any]]] = [
     ("POST", "events/*/deliver", _deliver_event),
     ("POST", "subscriptions/*/advance", _advance),
     ("POST", "checkout/*/pay", _pay),
+    ("POST", "checkout/*/succeed", _succeed),
+    ("POST", "checkout/*/fail", _fail),
     ("POST", "payments/*/refund", _refund),
     ("POST", "refunds/*/fail", _fail_refund),
     ("POST", "payments/*/dispute", _dispute),

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from stripe_sandbox import buttons, delivery, disputes, faults, payments, store
+from stripe_sandbox import buttons, debits, delivery, disputes, faults, payments, store
 from stripe_sandbox.errors import ApiError
 
 Body = dict[str, Any]
@@ -33,6 +33,8 @@ def page(request: HttpRequest) -> HttpResponse:
         "mode_words": buttons.words(mode["mode"], mode.get("seconds", 0)),
         "waiting": delivery.waiting(),
         "cards": [(f"{_grouped(number)}", words) for number, words in payments.DECLINES.items()],
+        "routing": debits.ROUTING,
+        "account": debits.ACCOUNT,
         "calls_to_fail": buttons.CALLS,
         "troubles": {name: words for name, (words, _) in buttons.TROUBLES.items()},
         "faults": [buttons.told(fault) for fault in faults.active()],
@@ -41,10 +43,22 @@ def page(request: HttpRequest) -> HttpResponse:
         "closed": {"won", "lost", "warning_closed"},
         "inquiries": disputes.INQUIRIES,
         "subscriptions": store.all_of("subscription", limit=20),
-        "sessions": store.all_of("checkout.session", limit=20),
+        "sessions": _sessions(),
         "calls": [{"method": m, "path": p, "status": s} for m, p, s in calls],
     }
     return render(request, "sandbox/control.html", context)
+
+
+def _sessions() -> list[Body]:
+    waiting = {
+        intent["id"]
+        for intent in store.all_of("payment_intent")
+        if intent["status"] == "processing"
+    }
+    return [
+        session | {"is_waiting": session["payment_intent"] in waiting}
+        for session in store.all_of("checkout.session", limit=20)
+    ]
 
 
 def _charges() -> list[Body]:

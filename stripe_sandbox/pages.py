@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_safe
 
-from stripe_sandbox import checkout, customers, payments, portal, settings, store
+from stripe_sandbox import checkout, customers, debits, payments, portal, settings, store
+from stripe_sandbox.debits import Account
 from stripe_sandbox.errors import ApiError
 from stripe_sandbox.payments import Card
 
@@ -66,20 +67,21 @@ def pay(request: HttpRequest, id: str) -> HttpResponse:
             request, "This payment page has expired", back=session["cancel_url"], status=410
         )
     error = ""
+    by_bank = request.GET.get("by") == "bank" and debits.TYPE in session["payment_method_types"]
     if request.method == "POST" and session["status"] == "open":
-        typed = {name: request.POST.get(name, "") for name in ("number", "expiry", "cvc", "name")}
+        method = _typed(request.POST, by_bank=by_bank)
         try:
             with store.transaction():
                 customers.check_email(request.POST.get("email"), "email")
-                session = checkout.pay(id, Card(**typed), request.POST.get("email"))
+                session = checkout.pay(id, method, request.POST.get("email"))
         except (payments.Declined, ApiError) as problem:
             error = str(problem)
     if session["status"] == "complete":
         if request.method == "POST":
             return HttpResponseRedirect(checkout.return_url(session), status=303)
-        return _message(
-            request, "You have paid already", back=checkout.return_url(session), status=200
-        )
+        is_paid = session["payment_status"] == "paid"
+        title = "You have paid already" if is_paid else "Your bank was asked to pay"
+        return _message(request, title, back=checkout.return_url(session), status=200)
     context = {
         "merchant": settings.MERCHANT,
         "session": session,
@@ -93,10 +95,20 @@ def pay(request: HttpRequest, id: str) -> HttpResponse:
         "email": checkout.email_of(session),
         "error": error,
         "typed": request.POST,
+        "by_bank": by_bank,
+        "may_use_bank": debits.TYPE in session["payment_method_types"],
+        "routing": debits.ROUTING,
+        "account": debits.ACCOUNT,
         "is_monthly": session["mode"] == "subscription",
         "total": session["amount_total"],
     }
     return render(request, "sandbox/pay.html", context, status=402 if error else 200)
+
+
+def _typed(form: QueryDict, *, by_bank: bool) -> Card | Account:
+    names = ("number", "routing", "name") if by_bank else ("number", "expiry", "cvc", "name")
+    typed = {name: form.get(name, "") for name in names}
+    return Account(**typed) if by_bank else Card(**typed)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -157,8 +169,7 @@ def receipt(request: HttpRequest, id: str) -> HttpResponse:
     found = store.get("charge", id)
     if found is None:
         return _message(request, "There is no such receipt", status=404)
-    card = found["payment_method_details"]["card"]
-    context = {"merchant": settings.MERCHANT, "charge": found, "card": card}
+    context = {"merchant": settings.MERCHANT, "charge": found, "paid_by": payments.words(found)}
     return render(request, "sandbox/receipt.html", context)
 
 

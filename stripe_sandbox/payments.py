@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from stripe_sandbox import events, settings, store
 from stripe_sandbox.store import Object
@@ -31,7 +32,7 @@ class Card:
 
     def shown(self) -> Object:
         """What a charge tells of it."""
-        number, expiry = _digits(self.number), _digits(self.expiry)
+        number, expiry = digits(self.number), digits(self.expiry)
         return {
             "brand": BRANDS.get(number[0], "unknown"),
             "exp_month": int(expiry[:2]),
@@ -42,7 +43,7 @@ class Card:
 
 def check(card: Card) -> None:
     """Raises `Declined` when nothing can be charged."""
-    number, expiry, cvc = _digits(card.number), _digits(card.expiry), card.cvc.strip()
+    number, expiry, cvc = digits(card.number), digits(card.expiry), card.cvc.strip()
     if not 13 <= len(number) <= 19 or not _is_luhn(number):
         raise Declined("Your card number is invalid.")
     if len(expiry) != 4 or not 1 <= int(expiry[:2]) <= 12:
@@ -71,7 +72,7 @@ def charge_of(id: str) -> Object | None:
     return None
 
 
-def _digits(text: str) -> str:
+def digits(text: str) -> str:
     return "".join(digit for digit in text if digit in "0123456789")
 
 
@@ -83,17 +84,30 @@ def _is_luhn(digits: str) -> bool:
     return total % 10 == 0
 
 
-def pay(
+def method_of(card: Object) -> Object:
+    """How a charge tells that a card pays."""
+    return {"type": "card", "card": card}
+
+
+def words(charge: Object) -> str:
+    """What a charge is paid with, for people to read."""
+    method = charge["payment_method_details"]
+    if method["type"] == "card":
+        return f"{method['card']['brand']} ending {method['card']['last4']}"
+    return f"bank account ending {method[method['type']]['last4']}"
+
+
+def build(
     *,
     amount: int,
     currency: str,
     customer: str | None,
-    card: Object,
+    method: Object,
     metadata: Object,
     description: str | None = None,
     email: str | None = None,
-) -> Object:
-    """A payment intent that has succeeded, with its charge."""
+) -> tuple[Object, Object]:
+    """A payment intent that has succeeded, and its charge; neither is kept yet."""
     now = int(time.time())
     intent_id, charge_id = store.new_id("pi"), store.new_id("ch")
     intent: Object = {
@@ -112,7 +126,7 @@ def pay(
         "latest_charge": charge_id,
         "livemode": False,
         "metadata": metadata,
-        "payment_method_types": ["card"],
+        "payment_method_types": [method["type"]],
         "status": "succeeded",
     }
     charge: Object = {
@@ -132,13 +146,52 @@ def pay(
         "metadata": metadata,
         "paid": True,
         "payment_intent": intent_id,
-        "payment_method_details": {"type": "card", "card": card},
+        "payment_method_details": method,
         "receipt_url": f"{settings.ORIGIN}/receipts/{charge_id}",
         "refunded": False,
         "status": "succeeded",
     }
+    return intent, charge
+
+
+def announce(intent: Object) -> None:
+    """The event that an intent begins with, before anything was tried."""
     unpaid = {"amount_received": 0, "latest_charge": None, "status": "requires_payment_method"}
     events.emit("payment_intent.created", intent | unpaid)
+
+
+def pay(*, card: Object, **terms: Any) -> Object:
+    """A payment intent that has succeeded, with its charge; the terms are those of `build`."""
+    intent, charge = build(method=method_of(card), **terms)
+    announce(intent)
     events.emit("payment_intent.succeeded", store.put(intent))
     events.emit("charge.succeeded", store.put(charge))
     return intent
+
+
+def refuse(intent: Object, charge: Object, *, code: str, message: str) -> None:
+    """An attempt that fails: nothing is paid, and the intent waits for another way to pay."""
+    charge |= {
+        "amount_captured": 0,
+        "captured": False,
+        "failure_code": code,
+        "failure_message": message,
+        "paid": False,
+        "receipt_url": None,
+        "status": "failed",
+    }
+    method = charge["payment_method_details"]["type"]
+    intent |= {
+        "amount_received": 0,
+        "last_payment_error": {
+            "charge": charge["id"],
+            "code": code,
+            "message": message,
+            "payment_method_type": method,
+            "type": "card_error" if method == "card" else "invalid_request_error",
+        },
+        "latest_charge": charge["id"],
+        "status": "requires_payment_method",
+    }
+    events.emit("charge.failed", store.put(charge))
+    events.emit("payment_intent.payment_failed", store.put(intent))

@@ -81,6 +81,16 @@ class Sandbox:
     def pay(self, session_id: str, card: str = "4242424242424242") -> dict[str, Any]:
         return self._call("POST", f"checkout/{session_id}/pay", {"card": card})
 
+    def pay_by_bank(self, session_id: str) -> dict[str, Any]:
+        """Complete a session by a bank debit: unpaid until `settle` or `bounce`."""
+        return self._call("POST", f"checkout/{session_id}/pay", {"account": "000123456789"})
+
+    def settle(self, session_id: str) -> dict[str, Any]:
+        return self._call("POST", f"checkout/{session_id}/succeed", {})
+
+    def bounce(self, session_id: str) -> dict[str, Any]:
+        return self._call("POST", f"checkout/{session_id}/fail", {})
+
     def refund(self, paid_by: str, amount: int | None = None, **fields: Any) -> dict[str, Any]:
         """Refund a charge, all that is left of it or an amount. It goes by its own id, its
         payment intent's, its invoice's or its Checkout Session's."""

@@ -47,7 +47,7 @@ def test_an_answer_tells_its_version_and_request(sandbox, api):
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda v1: v1.refunds.create({"payment_intent": "pi_x"}),
+        lambda v1: v1.payouts.create({"amount": 500, "currency": "usd"}),
         lambda v1: v1.payment_intents.create({"amount": 500, "currency": "usd"}),
         lambda v1: v1.subscriptions.create({"customer": "cus_x"}),
         lambda v1: v1.customers.search({"query": "email:'ada@example.com'"}),
