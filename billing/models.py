@@ -149,6 +149,22 @@ class Purchase(models.Model):
         return self.status == self.Status.PAID
 
 
+class Charge(models.Model):
+    """What a payment of ours came to at Stripe, as last fetched, in minor units."""
+
+    stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True)
+    purchase = models.ForeignKey(Purchase, models.PROTECT, related_name="charges")
+    # The ledger's entry that it paid for: a subscription's purchase has one each month.
+    entry_key = models.CharField(_("key of the entry"), max_length=200)
+    amount = models.PositiveIntegerField(_("charged"))
+    refunded = models.PositiveIntegerField(_("refunded"), default=0)
+    withdrawn = models.PositiveIntegerField(_("withdrawn by disputes"), default=0)
+    fetched_at = models.DateTimeField(_("as of"))
+
+    def __str__(self) -> str:
+        return self.stripe_id
+
+
 class Subscription(models.Model):
     """A monthly plan as Stripe last described it."""
 

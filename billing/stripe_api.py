@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from datetime import datetime
 from typing import Final, TypeVar
 
 import stripe
 from django.conf import settings
+from django.db import connection
 from django.db.models import F
 
 from billing.models import Purchase, StripeCustomer
@@ -62,6 +64,14 @@ def _client(key: str, base: str) -> stripe.StripeClient:
         max_network_retries=0,
         http_client=stripe.RequestsClient(timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)),
     )
+
+
+def database_time() -> datetime:
+    """Now, by the clock that all our servers share: what is asked after it is newer than it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        (now,) = cursor.fetchone()
+    return now  # type: ignore[no-any-return]
 
 
 def call(request: Callable[[], T], clock: Clock) -> T:

@@ -25,6 +25,18 @@ def stripe_id(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def subscription_of(invoice: Mapping[str, Any]) -> tuple[str | None, Any]:
+    """The id and the metadata of the subscription that an invoice is for, or (None, None).
+
+    Since 2025-03-31 they are under `parent`; endpoints of older API versions send them on the
+    invoice.
+    """
+    parent = (invoice.get("parent") or {}).get("subscription_details") or {}
+    details = parent or invoice.get("subscription_details") or {}
+    found = stripe_id(parent.get("subscription") or invoice.get("subscription"))
+    return found, details.get("metadata")
+
+
 def uuid_of(value: Any) -> uuid.UUID | None:
     try:
         return uuid.UUID(str(value))

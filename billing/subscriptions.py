@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connection
-
 from billing import stripe_api
 from billing.fulfilment import Quarantined, buyer_of
 from billing.models import MAX_CREDITS, Subscription
@@ -28,9 +26,7 @@ def fetch_subscription(payload: Mapping[str, Any]) -> Fetched:
     Raises `NotOurs` before asking, `StripeUnavailable`, `StripeRefused`.
     """
     our_metadata(payload.get("metadata"))
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (at,) = cursor.fetchone()
+    at = stripe_api.database_time()
     found = stripe_api.call(
         lambda: stripe_api.client().v1.subscriptions.retrieve(str(payload["id"])), Clock()
     )

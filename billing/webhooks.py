@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from billing.clawback import fetch_charge, settle_charge
 from billing.fulfilment import (
     Quarantined,
     expire_checkout,
@@ -25,7 +26,7 @@ from billing.fulfilment import (
     fulfil_invoice,
 )
 from billing.models import Event, Purchase
-from billing.stripe_objects import NotOurs, stripe_id
+from billing.stripe_objects import NotOurs, stripe_id, subscription_of
 from billing.subscriptions import fetch_subscription, record_subscription
 
 logger = logging.getLogger(__name__)
@@ -55,15 +56,13 @@ class Handler:
 
 
 def _invoice_paid(invoice: Mapping[str, Any]) -> None:
-    # Since 2025-03-31 under `parent`; endpoints of older API versions send it on the invoice.
-    parent = (invoice.get("parent") or {}).get("subscription_details") or {}
-    details = parent or invoice.get("subscription_details") or {}
-    subscription_id = stripe_id(parent.get("subscription") or invoice.get("subscription"))
+    subscription_id, metadata = subscription_of(invoice)
     if subscription_id is None:
         raise NotOurs("The invoice belongs to no subscription.")
-    fulfil_invoice(invoice, subscription_id, details.get("metadata"))
+    fulfil_invoice(invoice, subscription_id, metadata)
 
 
+_charge: Final = Handler(apply=settle_charge, fetch=fetch_charge)
 _subscription: Final = Handler(apply=record_subscription, fetch=fetch_subscription)
 
 HANDLERS: Final[dict[str, Handler]] = {
@@ -81,6 +80,14 @@ HANDLERS: Final[dict[str, Handler]] = {
     "customer.subscription.created": _subscription,
     "customer.subscription.updated": _subscription,
     "customer.subscription.deleted": _subscription,
+    # Money went back, in part or whole; or a refund that was under way failed.
+    "charge.refunded": _charge,
+    "refund.updated": _charge,
+    "refund.failed": _charge,
+    # The bank took money back on its customer's word, and gave it back when we were right.
+    "charge.dispute.funds_withdrawn": _charge,
+    "charge.dispute.funds_reinstated": _charge,
+    "charge.dispute.closed": _charge,
 }
 
 
