@@ -165,6 +165,34 @@ class Charge(models.Model):
         return self.stripe_id
 
 
+class Refund(models.Model):
+    """Money that staff sent back, in minor units. Written before Stripe is asked to.
+
+    Its credits leave when Stripe reports the money's way, as with any other refund
+    (`billing.clawback`).
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    purchase = models.ForeignKey(Purchase, models.PROTECT, related_name="refunds")
+    entry_key = models.CharField(_("key of the entry"), max_length=200)
+    amount = models.PositiveIntegerField(_("amount, in cents"))
+    reason = models.CharField(_("reason"), max_length=500)
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    attempt = models.PositiveIntegerField(default=1)
+    stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True, null=True)  # noqa: DJ001 (unique)
+    status = models.CharField(_("status at Stripe"), max_length=30, blank=True)
+    created_at = models.DateTimeField(_("time"), db_default=Now())
+
+    class Meta:
+        permissions = [("refund_purchase", "Can refund purchases")]
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="billing_refund_amount")
+        ]
+
+    def __str__(self) -> str:
+        return self.stripe_id or str(_("not made yet"))
+
+
 class Subscription(models.Model):
     """A monthly plan as Stripe last described it."""
 
@@ -205,6 +233,41 @@ class Subscription(models.Model):
         return str(labels.get(self.status, self.status))
 
 
+class PlanChange(models.Model):
+    """Another monthly amount that a subscriber chose, at the price of that time.
+
+    Written before Stripe is asked. Renewals are recognised by their product, which Stripe has under
+    an id that we choose: an invoice that was drafted before the change still sells the amount of
+    before.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="changes")
+    credits = models.PositiveIntegerField(_("credits a month"))
+    unit_price_e4 = models.PositiveIntegerField(_("price of a credit, in ten-thousandths"))
+    total = models.PositiveIntegerField(_("price a month, in cents"))
+    currency = models.CharField(_("currency"), max_length=3)
+    attempt = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField(_("chosen"), db_default=Now())
+    applied_at = models.DateTimeField(_("agreed by Stripe"), null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(credits__gte=MIN_CREDITS, credits__lte=MAX_CREDITS),
+                name="billing_planchange_credits",
+            ),
+            models.CheckConstraint(condition=Q(total__gt=0), name="billing_planchange_total"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.credits} credits a month"
+
+    @property
+    def stripe_product_id(self) -> str:
+        return f"credits_{self.pk.hex}"
+
+
 class Event(models.Model):
     """An event from Stripe, kept as it came. Its unique id makes it count once."""
 
@@ -214,6 +277,7 @@ class Event(models.Model):
         IGNORED = "ignored", _("Nothing to do")
         FAILED = "failed", _("Failed")
         QUARANTINED = "quarantined", _("Quarantined")
+        SETTLED = "settled", _("Settled by staff")
 
     stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True)
     type = models.CharField(_("type"), max_length=100, db_index=True)
@@ -227,9 +291,16 @@ class Event(models.Model):
     livemode = models.BooleanField(default=False)
     created_at = models.DateTimeField(_("received"), db_default=Now())
     done_at = models.DateTimeField(_("done"), null=True, blank=True)
+    settled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    settled_reason = models.CharField(_("how it was settled"), max_length=500, blank=True)
 
     class Meta:
-        permissions = [("replay_event", "Can replay events")]
+        permissions = [
+            ("replay_event", "Can replay events"),
+            ("settle_event", "Can settle quarantined events"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.type} {self.stripe_id}"
@@ -239,3 +310,69 @@ class Event(models.Model):
         """What the event is about, as Stripe sent it."""
         found: dict[str, Any] = json.loads(self.payload)["data"]["object"]
         return found
+
+
+class PortalConfiguration(models.Model):
+    """How Stripe's customer portal looks for this shop; made by `manage.py configure_portal`."""
+
+    livemode = models.BooleanField(unique=True)
+    stripe_id = models.CharField(_("Stripe id"), max_length=255)
+
+    def __str__(self) -> str:
+        return self.stripe_id
+
+
+class Reconciliation(models.Model):
+    """What comparing Stripe's records with ours found and mended, and what still differs."""
+
+    since = models.DateTimeField(_("compared since"))
+    started_at = models.DateTimeField(_("started"), db_default=Now())
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    counts = models.JSONField(_("counts"), default=dict)
+    differences = models.JSONField(_("differences"), default=list)
+
+    def __str__(self) -> str:
+        return f"{self.started_at:%Y-%m-%d %H:%M}"
+
+
+class Mail(models.Model):
+    """A mail to a user about one business fact, written with that fact and sent after it.
+
+    The key makes each fact told once; a mail that can't be sent is tried again later.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="mails")
+    kind = models.CharField(_("kind"), max_length=30)
+    key = models.CharField(_("key"), max_length=200)
+    context = models.JSONField(_("what it tells"), default=dict)
+    created_at = models.DateTimeField(_("written"), db_default=Now())
+    due_at = models.DateTimeField(_("due"), db_default=Now())
+    tries = models.PositiveIntegerField(_("tries"), default=0)
+    error = models.CharField(_("error"), max_length=500, blank=True)
+    sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "key"], name="billing_mail_key"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["due_at"], condition=Q(sent_at__isnull=True), name="billing_mail_due"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key}"
+
+
+class BalanceAlert(models.Model):
+    """Below how many credits a user wants a mail, and whether that one was sent; 0 is never."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="balance_alert"
+    )
+    threshold = models.PositiveIntegerField(_("credits"))
+    is_low = models.BooleanField(default=False)
+
+    def __str__(self) -> str:
+        return f"below {self.threshold}"
