@@ -367,9 +367,7 @@ def _found(id: str) -> Object:
 def payments_of(invoice_id: str) -> Object:
     """How an invoice was paid, as an answer has it when asked to."""
     data = [
-        shapes.public(payment)
-        for payment in store.all_of("invoice_payment")
-        if payment["invoice"] == invoice_id
+        shapes.public(payment) for payment in store.all_of("invoice_payment", invoice=invoice_id)
     ]
     url = f"/v1/invoice_payments?invoice={invoice_id}"
     return {"object": "list", "data": data, "has_more": False, "url": url}
