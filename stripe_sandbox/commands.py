@@ -11,8 +11,10 @@ from stripe_sandbox import (
     delivery,
     disputes,
     faults,
+    passing,
     payments,
     refunds,
+    renewals,
     shapes,
     store,
     subscriptions,
@@ -80,9 +82,36 @@ def _deliver_event(argument: str, body: Body) -> Body:
     return {"statuses": [delivery.deliver_again(argument) for _ in times]}
 
 
+def _let_pass(argument: str, body: Body) -> Body:
+    with store.transaction():
+        passing.pass_(int(body["hours"]))
+    return {}
+
+
 def _advance(argument: str, body: Body) -> Body:
     with store.transaction():
-        return shapes.public(subscriptions.advance(argument))
+        return shapes.public(renewals.advance(argument))
+
+
+def _set_card(argument: str, body: Body) -> Body:
+    with store.transaction():
+        subscription = subscriptions.found(argument)
+        return shapes.public(renewals.set_card(subscription, Card(number=str(body["card"]))))
+
+
+def _retry(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(renewals.retry(argument))
+
+
+def _give_up(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(renewals.give_up(argument, **body))
+
+
+def _pay_invoice(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(renewals.pay(argument, Card(number=str(body["card"]))))
 
 
 def _pay(argument: str, body: Body) -> Body:
@@ -176,7 +205,12 @@ COMMANDS: list[tuple[str, str, Callable[[str, Body], Any]]] = [
     ("POST", "deliveries", _set_deliveries),
     ("GET", "events", _events),
     ("POST", "events/*/deliver", _deliver_event),
+    ("POST", "time", _let_pass),
     ("POST", "subscriptions/*/advance", _advance),
+    ("POST", "subscriptions/*/card", _set_card),
+    ("POST", "subscriptions/*/retry", _retry),
+    ("POST", "subscriptions/*/give-up", _give_up),
+    ("POST", "invoices/*/pay", _pay_invoice),
     ("POST", "checkout/*/pay", _pay),
     ("POST", "checkout/*/succeed", _succeed),
     ("POST", "checkout/*/fail", _fail),
