@@ -5,11 +5,12 @@ credits follow to that: so order and repeats can't matter, and refund and disput
 take more than the charge brought.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from billing import mails, stripe_api
@@ -31,23 +32,39 @@ class NotGrantedYet(Exception):
 
 @dataclass(frozen=True)
 class Fetched:
-    """A charge as it was at Stripe no earlier than `at`; amounts in minor units.
+    """A charge with its disputes and refunds, as they were at Stripe no earlier than `at`.
 
-    `payment` is the payment intent or, where an invoice was paid, its subscription: what the
-    purchase goes by at Stripe. `metadata` is the sale's, `refunds` are Stripe's.
+    `payment` is what its purchase goes by at Stripe: the payment intent or, where it paid an
+    invoice, the subscription. `metadata` is the sale's. Amounts are in minor units.
     """
 
     at: datetime
-    id: str
+    charge: Mapping[str, Any]
     payment: str
-    intent: str
     invoice: str | None
     metadata: Mapping[str, Any]
-    customer: str | None
-    amount: int
-    refunded: int
-    withdrawn: int
-    refunds: tuple[Mapping[str, Any], ...] = ()
+    disputes: Sequence[Mapping[str, Any]]
+    refunds: Sequence[Mapping[str, Any]]
+
+    @property
+    def id(self) -> str:
+        return str(self.charge["id"])
+
+    @property
+    def intent(self) -> str:
+        return str(stripe_id(self.charge["payment_intent"]))
+
+    @property
+    def amount(self) -> int:
+        return int(self.charge["amount"])
+
+    @property
+    def refunded(self) -> int:
+        return int(self.charge["amount_refunded"])
+
+    @property
+    def withdrawn(self) -> int:
+        return sum(withdrawn_by(dispute) for dispute in self.disputes)
 
     @property
     def returned(self) -> int:
@@ -78,19 +95,7 @@ def fetch_charge(payload: Mapping[str, Any]) -> Fetched:
     of_charge: Any = {"charge": charge_id, "limit": 100}
     disputes = stripe_api.call(lambda: client.disputes.list(of_charge), clock).to_dict()["data"]
     refunds = stripe_api.call(lambda: client.refunds.list(of_charge), clock).to_dict()["data"]
-    return Fetched(
-        at=at,
-        id=charge_id,
-        payment=payment,
-        intent=intent_id,
-        invoice=invoice_id,
-        metadata=metadata,
-        customer=stripe_id(charge.get("customer")),
-        amount=charge["amount"],
-        refunded=charge["amount_refunded"],
-        withdrawn=sum(withdrawn_by(dispute) for dispute in disputes),
-        refunds=tuple(refunds),
-    )
+    return Fetched(at, charge, payment, invoice_id, metadata, disputes, refunds)
 
 
 def _sale_of(intent_id: str, clock: Clock) -> tuple[str, str | None, Mapping[str, Any]]:
@@ -136,7 +141,7 @@ def settle_charge(fetched: Fetched) -> None:
     Raises `NotOurs`, `NotGrantedYet`, `Quarantined`.
     """
     # Locked before the wallet, as everywhere: two events of one charge settle one after the other.
-    purchase = _locked_purchase(fetched)
+    purchase = purchase_of(fetched, Purchase.objects.select_for_update())
     grants = grants_of(purchase, entry_key(purchase, fetched.invoice)) if purchase else []
     if purchase is None or not grants:
         raise _not_granted(fetched)
@@ -168,12 +173,11 @@ def settle_charge(fetched: Fetched) -> None:
         )
 
 
-def _locked_purchase(fetched: Fetched) -> Purchase | None:
-    locked = Purchase.objects.select_for_update()
+def purchase_of(fetched: Fetched, among: QuerySet[Purchase]) -> Purchase | None:
+    """The purchase that the charge paid for, if it is here. Raises `NotOurs`."""
     purchase_id = uuid_of(fetched.metadata.get("purchase_id"))
-    purchase = (locked.filter(pk=purchase_id).first() if purchase_id else None) or locked.filter(
-        stripe_payment_id=fetched.payment
-    ).first()
+    named = among.filter(pk=purchase_id).first() if purchase_id else None
+    purchase = named or among.filter(stripe_payment_id=fetched.payment).first()
     # A page that was paid twice: the second payment granted nothing, and takes nothing with it.
     if purchase is not None and purchase.stripe_payment_id not in (None, fetched.payment):
         raise NotOurs("Another payment has paid for this purchase.")
@@ -204,7 +208,7 @@ def _not_granted(fetched: Fetched) -> Exception:
         ).exists()
     ):  # fmt: skip
         return Quarantined("Nothing was granted for the payment: its own event is in quarantine.")
-    buyer_of(fetched.metadata, fetched.customer)
+    buyer_of(fetched.metadata, stripe_id(fetched.charge.get("customer")))
     return NotGrantedYet(f"What {fetched.invoice or fetched.intent} paid for is not booked yet.")
 
 

@@ -39,7 +39,7 @@ def failing(number: int) -> Iterator[Fault]:
 
     def run(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         if fault.is_due(sql):
-            return execute("SELECT 1 / 0", None, False, context)
+            return execute("SELECT 1 / 0", None, many, context)
         return execute(sql, params, many, context)
 
     def fail_commit() -> None:

@@ -2,8 +2,7 @@
 
 import itertools
 import random
-import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,69 +10,17 @@ import pytest
 from django.db import transaction
 from django.test import Client
 
-from accounts.models import User
 from billing import clawback, stripe_api
-from billing.checkout import start_checkout
 from billing.models import Charge, Event, Mail, Purchase, StripeCustomer
 from billing.pricing import quote
 from credits import ledger
 from credits.models import Entry, Lot
-from tests.sandbox import Sandbox
+from tests.shop import bonus_for
 from tests.stripe_events import event, metadata_of, post
 
 pytestmark = pytest.mark.django_db
 
 ABOUT_MONEY = ("charge.refunded", "refund.", "charge.dispute.")
-
-
-@dataclass
-class Shop:
-    """A buyer, and the webhook that is told what the stand-in has to tell, when a test says so."""
-
-    user: User
-    sandbox: Sandbox
-    client: Client
-    told: int = 0
-
-    def buy(self, credits: int = 500, mode: str = "payment") -> Purchase:
-        purchase = self.order(credits, mode)
-        self.sandbox.pay(str(purchase.stripe_session_id))
-        self.tell()
-        purchase.refresh_from_db()
-        assert purchase.is_paid
-        return purchase
-
-    def order(self, credits: int = 500, mode: str = "payment") -> Purchase:
-        start_checkout(self.user, credits, mode, request_id=(key := uuid.uuid4()))
-        return Purchase.objects.get(request_id=key)
-
-    def news(self) -> list[dict[str, Any]]:
-        """Events that no test has asked for yet."""
-        found = self.sandbox.events()
-        new, self.told = found[self.told :], len(found)
-        return [{key: one[key] for key in one if key != "delivery"} for one in new]
-
-    def tell(self, status: int = 200) -> None:
-        for payload in self.news():
-            assert post(self.client, payload).status_code == status, payload["type"]
-
-    @property
-    def stands(self) -> tuple[int, int]:
-        """Balance and debt."""
-        now = ledger.standing(self.user)
-        return now.balance, now.owed
-
-
-@pytest.fixture
-def shop(user, sandbox, client) -> Shop:
-    return Shop(user, sandbox, client)
-
-
-def bonus_for(purchase: Purchase, amount: int) -> Entry:
-    return ledger.grant(
-        ledger.wallet_of(purchase.user), amount, key=f"purchase:{purchase.pk}:bonus",
-        kind="promotion", category="promotional",
-    )  # fmt: skip
 
 
 def entries(*kinds: str) -> list[tuple[str, int, int, str]]:
@@ -355,12 +302,8 @@ def test_before_its_grant_it_fails_on_record_and_settles_after_it(shop, what, mo
     shop.sandbox.pay(purchase.stripe_session_id)
     sale = shop.news()
     getattr(shop.sandbox, what)(purchase.stripe_session_id, 95)
-    clawbacks = [
-        one
-        for one in shop.news()
-        if one["type"] in ("charge.refunded", "charge.dispute.funds_withdrawn")
-    ]
-    (about,) = clawbacks
+    moved = {"charge.refunded", "charge.dispute.funds_withdrawn"}
+    (about,) = [one for one in shop.news() if one["type"] in moved]
 
     assert post(shop.client, about).status_code == 500
     kept = Event.objects.get()

@@ -5,7 +5,7 @@ import pytest
 from billing.models import Charge, Event, Mail, Purchase, Refund
 from credits import ledger
 from credits.models import Entry, Lot, Wallet
-from tests.billing.test_clawback import Shop, bonus_for, shop  # noqa: F401 (a fixture)
+from tests.shop import Shop, bonus_for
 from tests.statement_faults import Fault, fail_at_each_statement
 from tests.stripe_events import post
 
@@ -42,14 +42,14 @@ def settle_at_last(shop: Shop, type: str) -> Event:
     return event
 
 
-def test_a_sale(shop):  # noqa: F811
+def test_a_sale(shop):
     shop.sandbox.pay(shop.order().stripe_session_id)
     settle_at_last(shop, "checkout.session.completed")
     assert shop.stands == (500, 0)
 
 
 @pytest.mark.parametrize("month", [1, 2])
-def test_a_month_of_a_plan(shop, month):  # noqa: F811
+def test_a_month_of_a_plan(shop, month):
     purchase = shop.order(500, "subscription")
     shop.sandbox.pay(purchase.stripe_session_id)
     if month == 2:
@@ -60,7 +60,7 @@ def test_a_month_of_a_plan(shop, month):  # noqa: F811
     assert shop.stands == (500 * month, 0)
 
 
-def test_a_refund(shop):  # noqa: F811
+def test_a_refund(shop):
     purchase = shop.buy()
     bonus_for(purchase, 50)
     ledger.spend(ledger.wallet_of(shop.user), 150, key="s")
@@ -69,7 +69,7 @@ def test_a_refund(shop):  # noqa: F811
     assert shop.stands == (0, 150)
 
 
-def test_a_refund_that_fails(shop):  # noqa: F811
+def test_a_refund_that_fails(shop):
     purchase = shop.buy()
     refund = shop.sandbox.refund(purchase.stripe_session_id, 95)
     shop.tell()
@@ -78,13 +78,13 @@ def test_a_refund_that_fails(shop):  # noqa: F811
     assert shop.stands == (500, 0)
 
 
-def test_a_dispute(shop):  # noqa: F811
+def test_a_dispute(shop):
     shop.sandbox.dispute(shop.buy().stripe_session_id)
     settle_at_last(shop, "charge.dispute.funds_withdrawn")
     assert shop.stands == (0, 0)
 
 
-def test_a_dispute_that_is_won(shop):  # noqa: F811
+def test_a_dispute_that_is_won(shop):
     dispute = shop.sandbox.dispute(shop.buy().stripe_session_id)
     shop.tell()
     shop.sandbox.win_dispute(dispute["id"])
