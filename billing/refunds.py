@@ -7,7 +7,7 @@ check.
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib.admin.models import ADDITION, LogEntry
@@ -19,12 +19,21 @@ from django.utils.translation import gettext_lazy
 
 from accounts.models import User
 from billing import stripe_api
-from billing.clawback import Fetched, fetch_charge, grants_of, purchase_of, share
+from billing.clawback import (
+    Fetched,
+    NotGrantedYet,
+    fetch_charge,
+    grants_of,
+    purchase_of,
+    settle_charge,
+)
+from billing.fulfilment import Quarantined
 from billing.models import Purchase, Refund
 from billing.stripe_api import Clock, StripeRefused
 from billing.stripe_objects import METADATA_TYPE, NotOurs, stripe_id, uuid_of
 from billing.templatetags.money import money
 from credits import ledger
+from credits.errors import LedgerError
 from credits.models import Category, Entry, Kind, Lot
 
 
@@ -114,7 +123,10 @@ def _intent_of(entry: Entry, clock: Clock) -> str:
 
 
 def outcome(payment: Payment, part: str) -> Outcome:
-    """What refunding this part of a payment would do now. Raises `CannotRefund`."""
+    """What refunding this part of a payment would do now. Raises `CannotRefund`.
+
+    It is found out by doing it and undoing it: no second account of what a clawback does.
+    """
     fetched = payment.fetched
     if any(_is_charged_back(dispute) for dispute in fetched.disputes):
         raise CannotRefund(
@@ -123,76 +135,72 @@ def outcome(payment: Payment, part: str) -> Outcome:
     left = fetched.amount - fetched.refunded
     if left <= 0:
         raise CannotRefund(_("All of it was refunded before."))
-    lots = [_Claim(grant, fetched) for grant in grants_of(payment.purchase, payment.entry.key)]
-    if part == Part.UNSPENT:
-        left = min(left, _unspent_money(lots, fetched))
-        if left <= 0:
-            raise CannotRefund(_("None of its credits are unspent."))
-    returned = fetched.returned + left
-    claims = [share(lot.granted, returned, fetched.amount) - lot.claimed for lot in lots]
-    paid_here = _remaining(payment.entry, Q(category=Category.PAID)) - sum(
-        lot.under_way for lot in lots
-    )
-    taken = 0
-    for lot, claim in zip(lots, claims, strict=True):
-        own = lot.unspent if lot.is_bonus else 0  # the purchase's own are paid ones as well
-        found = min(claim, own + max(paid_here, 0))
-        taken += found
-        paid_here -= max(found - own, 0)
-    return Outcome(
-        amount=left,
-        credits=sum(claims),
-        spent=sum(max(claim - lot.unspent, 0) for lot, claim in zip(lots, claims, strict=True)),
-        owed=sum(claims) - taken,
-        after=ledger.balance_of(payment.purchase.user) - taken,
-    )
+    try:
+        with transaction.atomic():
+            found = _try(payment, part, left)
+            transaction.set_rollback(True)
+    except (NotOurs, NotGrantedYet, Quarantined, LedgerError) as error:
+        raise CannotRefund(str(error)) from error
+    return found
 
 
 def _is_charged_back(dispute: Mapping[str, Any]) -> bool:
     return dispute["status"] != "won" and not dispute["is_charge_refundable"]
 
 
-class _Claim:
-    """A grant of the payment: what was claimed of it by what went back, and what is unspent."""
+def _try(payment: Payment, part: str, left: int) -> Outcome:
+    user, fetched = payment.purchase.user, payment.fetched
+    # What Stripe has refunded and not told yet is as good as gone.
+    settle_charge(replace(fetched, at=stripe_api.database_time()))
+    lots = [_lot_of(grant) for grant in grants_of(payment.purchase, payment.entry.key)]
+    unspent = [_unspent(lot) for lot in lots]
+    if part == Part.UNSPENT:
+        left = min(left, _unspent_money(lots, unspent, fetched))
+        if left <= 0:
+            raise CannotRefund(_("What is unspent of it comes to less than a cent."))
+    before = ledger.standing(user)
+    charge = dict(fetched.charge) | {"amount_refunded": fetched.refunded + left}
+    settle_charge(replace(fetched, at=stripe_api.database_time(), charge=charge))
+    after = ledger.standing(user)
+    owed = after.owed - before.owed
+    credits = before.available - after.available + owed
+    return Outcome(
+        amount=left,
+        credits=credits,
+        spent=max(0, credits - sum(unspent)),
+        owed=owed,
+        after=after.available,
+    )
 
-    def __init__(self, grant: Entry, fetched: Fetched) -> None:
-        lot = Lot.objects.get(wallet=grant.wallet, entry_id=grant.pk)
-        self.granted = grant.amount
-        self.is_bonus = lot.category != Category.PAID
-        self.claimed = max(lot.revoked, share(grant.amount, fetched.returned, fetched.amount))
-        # What Stripe has refunded and not told yet is as good as gone.
-        self.under_way = self.claimed - lot.revoked
-        own = [grant.pk]
-        if not self.is_bonus:
-            own += Entry.objects.filter(
-                wallet=grant.wallet, kind=Kind.RESTORAL, about_id=grant.pk
-            ).values_list("pk", flat=True)
-        there = _remaining(grant, Q(entry_id__in=own)) - self.under_way
-        self.unspent = max(0, min(there, self.granted - self.claimed))
+
+def _lot_of(grant: Entry) -> Lot:
+    return Lot.objects.get(wallet=grant.wallet, entry_id=grant.pk)
 
 
-def _remaining(entry: Entry, which: Q) -> int:
-    """Credits in the wallet's lots of this sort that have not expired."""
+def _unspent(lot: Lot) -> int:
+    """What is there of a grant, and was not claimed before: it may have been given back, too."""
+    own = [lot.entry_id]
+    # A bonus that was given back is out of a clawback's reach: it takes paid credits instead.
+    if lot.category == Category.PAID:
+        own += Entry.objects.filter(
+            wallet=lot.wallet_id, kind=Kind.RESTORAL, about_id=lot.entry_id
+        ).values_list("pk", flat=True)
     is_there = Q(expires_at=None) | Q(expires_at__gt=Now())
-    lots = Lot.objects.filter(which, is_there, wallet=entry.wallet, is_open=True)
-    return int(lots.aggregate(sum=Coalesce(Sum("remaining"), 0))["sum"])
+    lots = Lot.objects.filter(is_there, wallet=lot.wallet_id, entry_id__in=own, is_open=True)
+    remaining = lots.aggregate(sum=Coalesce(Sum("remaining"), 0))["sum"]
+    return min(int(remaining), lot.amount - lot.revoked)
 
 
-def _unspent_money(lots: list[_Claim], fetched: Fetched) -> int:
+def _unspent_money(lots: list[Lot], unspent: list[int], fetched: Fetched) -> int:
     """What can go back without claiming more than is unspent.
 
     A bonus that is spent is made up for by the purchase's credits, never the other way round.
     """
-    parts = [lots[:1], lots]
-    return (
-        min(
-            fetched.amount
-            * sum(lot.claimed + lot.unspent for lot in part)
-            // sum(lot.granted for lot in part)
-            for part in parts
-        )
-        - fetched.returned
-    )
+    most = []
+    for count in (1, len(lots)):
+        kept = sum(lot.revoked for lot in lots[:count]) + sum(unspent[:count])
+        most.append(fetched.amount * kept // sum(lot.amount for lot in lots[:count]))
+    return min(most) - fetched.returned
 
 
 def unfinished(entry: Entry) -> Refund | None:

@@ -1,19 +1,27 @@
 """Staff send money back: the page, one refund at Stripe, and the credits after it."""
 
+import random
 import re
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.db import transaction
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import User
+from billing import refunds
+from billing.clawback import Fetched, settle_charge
 from billing.models import Purchase, Refund
+from billing.refunds import CannotRefund, Payment
 from credits import ledger
 from credits.models import Entry
 from tests.shop import bonus_for
+from tests.stripe_events import metadata_of
 
 pytestmark = pytest.mark.django_db
 
@@ -131,7 +139,7 @@ def test_the_unspent_part_after_an_earlier_refund(shop, desk):
 
 
 @pytest.mark.parametrize(
-    ("spent", "bonus"), [(0, 50), (20, 50), (50, 50), (333, 50), (549, 50), (1, 7), (100, 499)]
+    ("spent", "bonus"), [(0, 50), (20, 50), (50, 50), (333, 50), (540, 50), (1, 7), (100, 499)]
 )
 def test_the_unspent_part_never_makes_a_debt(shop, desk, spent, bonus):
     purchase = shop.buy()
@@ -144,6 +152,81 @@ def test_the_unspent_part_never_makes_a_debt(shop, desk, spent, bonus):
     shop.tell()
     assert shop.stands == (500 + bonus - spent - found.credits, 0)
     assert shop.stands[0] == found.after
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_too_little_is_unspent_for_a_cent(shop, desk, left):
+    url = url_of(shop.buy())
+    ledger.spend(ledger.wallet_of(shop.user), 500 - left, key="s")
+    for page in (desk.get(url), desk.post(url, fill("unspent", seen="0:0:0:0", confirm="1"))):
+        assert "What is unspent of it comes to less than a cent" in text_of(page)
+    assert_nothing_refunded(shop)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_preview_is_what_comes_to_pass(user, wallet, seed):
+    """Through random lives: lots of other purchases, spends, holds, expiry, earlier refunds that
+    fail or not, and a bonus; Stripe's charge is made up."""
+    chance = random.Random(seed)
+    purchase = Purchase.objects.create(
+        user=user, mode="payment", credits=chance.randint(10, 3000), unit_price_e4=95,
+        total=chance.randint(50, 3000), currency="usd", status="paid", stripe_payment_id="pi_1",
+    )  # fmt: skip
+    key = f"purchase:{purchase.pk}"
+    terms = {"kind": "purchase", "paid": purchase.total}
+    if chance.random() < 0.3:
+        terms["expires_at"] = timezone.now() + timedelta(hours=1)
+    entry = ledger.grant(wallet, purchase.credits, key=key, **terms)
+    if chance.random() < 0.6:
+        bonus_for(purchase, chance.randint(1, 600))
+
+    def charge(refunded: int) -> Fetched:
+        told = {
+            "id": "ch_1", "payment_intent": "pi_1", "amount": purchase.total,
+            "amount_refunded": refunded,
+        }  # fmt: skip
+        metadata = metadata_of(purchase)
+        return Fetched(timezone.now(), told, "pi_1", None, metadata, disputes=[], refunds=[])
+
+    def settle(refunded: int) -> None:
+        with transaction.atomic():
+            settle_charge(charge(refunded))
+
+    refunded = 0
+    for number in range(chance.randint(0, 7)):
+        available = ledger.balance_of(user)
+        match chance.randint(0, 5):
+            case 0 | 1 if available:
+                ledger.spend(wallet, chance.randint(1, available), key=f"s{number}")
+            case 2 if available:
+                amount = chance.randint(1, available)
+                ledger.hold(wallet, amount, key=f"h{number}", expires_in=timedelta(hours=1))
+            case 3:
+                ledger.grant(wallet, chance.randint(1, 500), key=f"g{number}", kind="purchase")
+            case 4:
+                refunded = chance.randint(0, purchase.total - 1)
+                settle(refunded)
+            case 5:
+                refunded = chance.randint(0, purchase.total - 1)  # and Stripe has yet to tell
+    for part in ("unspent", "all"):
+        payment = Payment(entry, purchase, charge(refunded))
+        try:
+            told = refunds.outcome(payment, part)
+        except CannotRefund:
+            assert part == "unspent"
+            continue
+        with transaction.atomic():
+            settle(refunded)
+            owed = ledger.standing(user).owed
+            before = ledger.balance_of(user)
+            settle(refunded + told.amount)
+            now = ledger.standing(user)
+            assert (now.available, now.owed - owed) == (told.after, told.owed)
+            assert before - now.available + now.owed - owed == told.credits
+            assert told.owed <= told.spent
+            if part == "unspent":
+                assert (told.spent, told.owed) == (0, 0)
+            transaction.set_rollback(True)
 
 
 @pytest.mark.parametrize(
@@ -370,9 +453,9 @@ def test_a_lost_reply_is_one_refund(shop, desk, kind):
     again = desk.get(url)
     assert "Stripe hasn't answered" in text_of(again).replace("&#x27;", "'")
     assert f'value="{form["id"]}"' in again.content.decode()
-    assert "waits for Stripe" in text_of(desk.post(url, fill(seen="475:500:0:0", confirm="1"))) or (
-        kind == "lose_reply"
-    )
+    other = text_of(desk.post(url, fill(seen="475:500:0:0", confirm="1")))
+    refusal = {"lose_reply": "All of it was refunded before"}.get(kind, "waits for Stripe")
+    assert refusal in other
     assert desk.post(url, form).status_code == 302
     assert len(shop.sandbox.objects("refund")) == Refund.objects.count() == 1
     shop.tell()
