@@ -2,12 +2,14 @@
 
 import itertools
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, connections, transaction
 from django.test import Client
 
 from billing import clawback, stripe_api
@@ -460,6 +462,44 @@ def test_sixteen_at_once(shop, at_once):
     assert shop.stands == (550 - 100 - 220, 0)
     assert sum(amount for _, amount, _, _ in entries()) == -220
     assert len({entry.key for entry in Entry.objects.all()}) == Entry.objects.count()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_settles_an_earlier_state_waits_for_a_later_one_and_leaves_it(shop):
+    purchase = shop.buy()
+    shop.sandbox.refund(purchase.stripe_session_id, 95)
+    about = next(one for one in shop.news() if one["type"] == "charge.refunded")
+    assert post(shop.client, about).status_code == 200
+    early = clawback.fetch_charge(about["data"]["object"])
+    shop.sandbox.refund(purchase.stripe_session_id)
+    late = clawback.fetch_charge(about["data"]["object"])
+
+    def settle_early() -> None:
+        try:
+            with transaction.atomic():
+                clawback.settle_charge(early)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            clawback.settle_charge(late)
+            waiting = pool.submit(settle_early)
+            wait_for_a_lock()
+        waiting.result(30)
+    assert shop.stands == (0, 0)
+    assert Charge.objects.get().refunded == 475
+
+
+def wait_for_a_lock() -> None:
+    """Until another connection waits for what this transaction has locked."""
+    for _ in range(500):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.01)
+    raise TimeoutError("Nobody waits.")
 
 
 @pytest.mark.django_db(transaction=True)
