@@ -72,7 +72,7 @@ class Fetched:
         return min(self.refunded + self.withdrawn, self.amount)
 
 
-def fetch_charge(payload: Mapping[str, Any]) -> Fetched:
+def fetch_charge(payload: Mapping[str, Any], clock: Clock | None = None) -> Fetched:
     """Ask Stripe how the charge stands that a refund, a dispute or a charge's event is about.
 
     Raises `NotOurs`, `StripeUnavailable`, `StripeRefused`.
@@ -81,7 +81,7 @@ def fetch_charge(payload: Mapping[str, Any]) -> Fetched:
     charge_id = stripe_id(charge_id)
     if charge_id is None:
         raise NotOurs("It is about no charge.")
-    clock = Clock()
+    clock = clock or Clock()
     client = stripe_api.client().v1
     at = stripe_api.database_time()
     charge = stripe_api.call(lambda: client.charges.retrieve(charge_id), clock).to_dict()

@@ -17,9 +17,9 @@ from accounts.models import User
 from accounts.requests import SignedInRequest
 from billing import refunds
 from billing.models import Purchase, Refund
-from billing.refunds import CannotRefund, Outcome, Part, Payment
-from billing.stripe_api import StripeRefused, StripeUnavailable
-from billing.templatetags.money import money
+from billing.refunds import CannotRefund, Part, Payment
+from billing.stripe_api import Clock, StripeRefused, StripeUnavailable
+from billing.templatetags.money import money, number
 from credits import ledger
 from credits.admin.cells import ReadOnlyAdmin, moment
 from credits.models import Entry, Kind
@@ -41,6 +41,11 @@ class RefundForm(forms.Form):
     # Made with the form, so that sending it twice refunds once.
     id = forms.UUIDField(widget=forms.HiddenInput)
     seen = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def offer(self, choices: list[tuple[str, str]]) -> None:
+        part = self.fields["part"]
+        assert isinstance(part, forms.ChoiceField)  # noqa: S101 (it is declared above)
+        part.choices = choices
 
 
 def sold_to(user: User) -> QuerySet[Entry]:
@@ -65,9 +70,10 @@ def refund_view(request: SignedInRequest, entry_id: int) -> HttpResponse:
     if form.is_bound and form.is_valid():
         known = Refund.objects.filter(pk=form.cleaned_data["id"]).first()
     context: dict[str, Any] = {}
+    clock = Clock()
     try:
-        payment = refunds.find_payment(entry)
-        context = _look(request, form, payment, known)
+        payment = refunds.find_payment(entry, clock)
+        context = _look(request, form, payment, known, clock)
         if "done" in context:
             return _finish(request, context["done"])
     except CannotRefund as error:
@@ -97,7 +103,11 @@ def _initial(entry: Entry) -> dict[str, Any]:
 
 
 def _look(
-    request: SignedInRequest, form: RefundForm, payment: Payment, known: Refund | None
+    request: SignedInRequest,
+    form: RefundForm,
+    payment: Payment,
+    known: Refund | None,
+    clock: Clock,
 ) -> dict[str, Any]:
     """What the page shows; `done` if the refund was made.
 
@@ -106,7 +116,8 @@ def _look(
     started = refunds.unfinished(payment.entry)
     context: dict[str, Any] = {"payment": payment, "started": started}
     if not form.is_bound or not form.is_valid():
-        return context if started else context | {"outcomes": _outcomes(payment)}
+        form.offer(_choices(payment))
+        return context
     asked = form.cleaned_data
     if known is not None:
         amount, is_seen = known.amount, True  # what was agreed to when it was asked for first
@@ -115,12 +126,18 @@ def _look(
         amount, is_seen = preview.amount, preview.seen == asked["seen"]
         context |= {"preview": preview, "has_changed": "confirm" in request.POST}
     if "change" in request.POST:
-        return {"payment": payment, "started": started, "outcomes": _outcomes(payment)}
+        form.offer(_choices(payment))
+        return {"payment": payment, "started": started}
     if "confirm" not in request.POST or not is_seen:
         return context
     try:
         done = refunds.refund(
-            payment, amount, id=asked["id"], reason=asked["reason"], staff=request.user
+            payment,
+            amount,
+            id=asked["id"],
+            reason=asked["reason"],
+            staff=request.user,
+            clock=clock,
         )
     except StripeUnavailable:
         row = Refund.objects.get(pk=asked["id"])
@@ -128,15 +145,20 @@ def _look(
     return context | {"done": done}
 
 
-def _outcomes(payment: Payment) -> list[tuple[str, Outcome | str]]:
-    """What each choice would do, or why it can't be made."""
-    found: list[tuple[str, Outcome | str]] = []
+def _choices(payment: Payment) -> list[tuple[str, str]]:
+    """What each would do, or why it can't be made."""
+    choices = []
     for part in Part:
         try:
-            found.append((str(part.label), refunds.outcome(payment, part)))
+            found = refunds.outcome(payment, part)
+            words = _("%(amount)s, and %(credits)s credits leave") % {
+                "amount": money(found.amount),
+                "credits": number(found.credits),
+            }
         except CannotRefund as error:
-            found.append((str(part.label), str(error)))
-    return found
+            words = str(error)
+        choices.append((str(part), f"{part.label}: {words}"))
+    return choices
 
 
 def _unavailable(row: Refund | None) -> str:

@@ -62,7 +62,8 @@ class Payment:
         details: Mapping[str, Any] = self.fetched.charge.get("payment_method_details") or {}
         kind = str(details.get("type") or "")
         known: Mapping[str, Any] = details.get(kind) or {}
-        name = known.get("brand") or known.get("bank_name") or kind.replace("_", " ")
+        name = str(known.get("bank_name") or known.get("brand") or kind).replace("_", " ")
+        name = name[:1].upper() + name[1:]
         last4 = known.get("last4")
         return _("%(name)s ending %(last4)s") % {"name": name, "last4": last4} if last4 else name
 
@@ -81,22 +82,26 @@ class Outcome:
     after: int
 
     @property
+    def made_up(self) -> int:
+        """What other credits that were paid for give instead of those that are gone."""
+        return self.spent - self.owed
+
+    @property
     def seen(self) -> str:
         """What staff agree to, in a word that goes through a form."""
         return f"{self.amount}:{self.credits}:{self.spent}:{self.owed}"
 
 
-def find_payment(entry: Entry) -> Payment:
+def find_payment(entry: Entry, clock: Clock) -> Payment:
     """Ask Stripe for the payment behind an entry.
 
     Raises `CannotRefund`, `StripeUnavailable`, `StripeRefused`.
     """
     client = stripe_api.client().v1
-    clock = Clock()
     intent_id = _intent_of(entry, clock)
     intent = stripe_api.call(lambda: client.payment_intents.retrieve(intent_id), clock)
     try:
-        fetched = fetch_charge({"object": "payment_intent", "charge": intent.latest_charge})
+        fetched = fetch_charge({"object": "payment_intent", "charge": intent.latest_charge}, clock)
         purchase = purchase_of(fetched, Purchase.objects.all())
     except NotOurs as error:
         raise CannotRefund(str(error)) from error
@@ -217,7 +222,9 @@ def unfinished(entry: Entry) -> Refund | None:
     )
 
 
-def refund(payment: Payment, amount: int, *, id: uuid.UUID, reason: str, staff: User) -> Refund:
+def refund(
+    payment: Payment, amount: int, *, id: uuid.UUID, reason: str, staff: User, clock: Clock
+) -> Refund:
     """Send money back. The same `id` is the same refund, however often it is asked for.
 
     No credits move before Stripe reports it. Raises `CannotRefund`, `StripeUnavailable` (it may
@@ -228,7 +235,7 @@ def refund(payment: Payment, amount: int, *, id: uuid.UUID, reason: str, staff: 
         raise CannotRefund(_("Stripe has refused this refund before: begin a new one."))
     if row.stripe_id is not None:
         return row
-    made = _made_before(row, payment) or _make(row, payment)
+    made = _made_before(row, payment) or _make(row, payment, clock)
     # Its webhook may have been faster, and know more.
     Refund.objects.filter(pk=row.pk, stripe_id=None).update(
         stripe_id=made["id"], status=str(made["status"])
@@ -278,7 +285,7 @@ def _made_before(row: Refund, payment: Payment) -> Mapping[str, Any] | None:
     return None
 
 
-def _make(row: Refund, payment: Payment) -> Mapping[str, Any]:
+def _make(row: Refund, payment: Payment, clock: Clock) -> Mapping[str, Any]:
     try:
         return stripe_api.keyed_call(
             row,
@@ -294,7 +301,7 @@ def _make(row: Refund, payment: Payment) -> Mapping[str, Any]:
                 },
                 options,
             ),
-            Clock(),
+            clock,
         ).to_dict()
     except StripeRefused:
         Refund.objects.filter(pk=row.pk, stripe_id=None).update(status=Refund.REFUSED)

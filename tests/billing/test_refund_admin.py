@@ -74,13 +74,13 @@ def test_from_the_page_to_the_credits(shop, desk, staff):
     ):
         assert f'href="{url}"' in page.content.decode()
     first = text_of(desk.get(url))
-    assert "500 credits" in first
-    assert "$4.75 paid by visa ending 4242" in first
+    assert "Everything that is left of it: $4.75, and 500 credits leave" in first
+    assert "$4.75 paid by Visa ending 4242" in first
 
     form = fill()
     shown = text_of(preview(desk, url, form))
     for words in (
-        "$4.75 go back to visa ending 4242", "500 credits leave with it", "None of them is spent",
+        "$4.75 go back to Visa ending 4242", "500 credits leave with it", "None of them is spent",
         "The balance goes from 500 to 0 credits", "Bought by mistake",
     ):  # fmt: skip
         assert words in shown
