@@ -159,18 +159,7 @@ def settle_charge(fetched: Fetched) -> None:
     _record_refunds(fetched, purchase)
     kind, note, back = _what_happened(before, fetched)
     steps = [_settle(grant, fetched, kind, note) for grant in grants]
-    left = [step for step in steps if step is not None and step.kind != Kind.RESTORAL]
-    if left:
-        mails.tell(
-            purchase.user,
-            str(kind),
-            left[0].key,
-            # What was owed from then on was taken as well.
-            credits=sum(step.owed - step.amount for step in left),
-            owed=sum(step.owed for step in left),
-            money=back,
-            purchased_at=grants[0].created_at.isoformat(),
-        )
+    _tell(purchase, kind, back, grants[0], [step for step in steps if step is not None])
 
 
 def purchase_of(fetched: Fetched, among: QuerySet[Purchase]) -> Purchase | None:
@@ -269,6 +258,24 @@ def _settle(grant: Entry, fetched: Fetched, kind: Kind, note: str) -> Entry | No
             grant.wallet, target - revoked, of=grant.key, key=key, kind=kind, note=note
         )
     return ledger.restore(grant.wallet, revoked - target, of=grant.key, key=key, note=note)
+
+
+def _tell(purchase: Purchase, kind: Kind, back: int, grant: Entry, steps: list[Entry]) -> None:
+    # What was owed from then on was taken as well.
+    left = sum(step.owed - step.amount for step in steps)
+    if left > 0:
+        mails.tell(
+            purchase.user,
+            kind.value,
+            steps[0].key,
+            credits=left,
+            owed=sum(step.owed for step in steps),
+            money=back,
+            purchased_at=grant.created_at.isoformat(),
+        )
+    elif left < 0:
+        returned = "restored" if kind == Kind.REFUND else "dispute_won"
+        mails.tell(purchase.user, returned, steps[0].key, credits=-left)
 
 
 def share(credits: int, returned: int, charged: int) -> int:

@@ -34,7 +34,7 @@ from billing.stripe_objects import METADATA_TYPE, NotOurs, stripe_id, uuid_of
 from billing.templatetags.money import money
 from credits import ledger
 from credits.errors import LedgerError
-from credits.models import Category, Entry, Kind, Lot
+from credits.models import Entry, Kind, Lot
 
 
 class Part(models.TextChoices):
@@ -184,14 +184,13 @@ def _lot_of(grant: Entry) -> Lot:
 
 def _unspent(lot: Lot) -> int:
     """What is there of a grant, and was not claimed before: it may have been given back, too."""
-    own = [lot.entry_id]
-    # A bonus that was given back is out of a clawback's reach: it takes paid credits instead.
-    if lot.category == Category.PAID:
-        own += Entry.objects.filter(
-            wallet=lot.wallet_id, kind=Kind.RESTORAL, about_id=lot.entry_id
-        ).values_list("pk", flat=True)
+    back = Entry.objects.filter(
+        wallet=lot.wallet_id, kind=Kind.RESTORAL, about_id=lot.entry_id
+    ).values_list("pk", flat=True)
     is_there = Q(expires_at=None) | Q(expires_at__gt=Now())
-    lots = Lot.objects.filter(is_there, wallet=lot.wallet_id, entry_id__in=own, is_open=True)
+    lots = Lot.objects.filter(
+        is_there, wallet=lot.wallet_id, entry_id__in=[lot.entry_id, *back], is_open=True
+    )
     remaining = lots.aggregate(sum=Coalesce(Sum("remaining"), 0))["sum"]
     return min(int(remaining), lot.amount - lot.revoked)
 

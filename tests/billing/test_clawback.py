@@ -143,7 +143,12 @@ def test_a_dispute_takes_credits_when_it_takes_money_and_gives_them_back_with_it
     shop.tell()
     assert shop.stands == (500, 0)
     assert entries("restoral") == [("restoral", 500, 0, "The dispute over $4.75 has ended")]
-    assert Mail.objects.filter(kind="dispute").count() == 1
+    assert [
+        (mail.kind, mail.context["credits"])
+        for mail in Mail.objects.filter(kind__startswith="dispute").order_by("id")
+    ] == [
+        ("dispute", 500), ("dispute_won", 500),
+    ]  # fmt: skip
 
 
 def test_a_dispute_that_the_buyer_takes_back(shop):
@@ -270,6 +275,23 @@ def test_a_bonus_leaves_in_proportion_and_comes_back(shop):
     shop.sandbox.fail_refund(refund["id"])
     shop.tell()
     assert shop.stands == (550, 0)
+    assert Mail.objects.get(kind="restored").context == {"credits": 110}
+
+
+def test_a_bonus_that_has_come_back_leaves_again(shop):
+    purchase = shop.buy()
+    bonus_for(purchase, 50)
+    dispute = shop.sandbox.dispute(purchase.stripe_session_id)
+    shop.tell()
+    shop.sandbox.win_dispute(dispute["id"])
+    shop.tell()
+    assert shop.stands == (550, 0)
+    shop.sandbox.refund(purchase.stripe_session_id, 95)
+    shop.tell()
+    assert shop.stands == (440, 0)
+    shop.sandbox.refund(purchase.stripe_session_id)
+    shop.tell()
+    assert shop.stands == (0, 0)
 
 
 def test_a_bonus_that_is_spent_is_taken_from_what_was_paid_for_then_owed(shop):
