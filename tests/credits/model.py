@@ -26,6 +26,8 @@ class Lot:
     moment: int = 0
     revoked: int = 0
     number: int = 0
+    # The entry that it gives back a part of.
+    restores: int | None = None
 
     @property
     def order(self) -> tuple[Any, ...]:
@@ -113,10 +115,11 @@ class Wallet:
         return draws
 
     def take_back(self, amount: int, entry: int | None) -> int:
-        lots = [lot for lot in self.lots if lot.category == "paid" or lot.entry == entry]
+        own = [lot for lot in self.lots if entry is not None and entry in (lot.entry, lot.restores)]
+        lots = [lot for lot in self.lots if lot.category == "paid" or lot in own]
         found = min(amount, sum(lot.remaining for lot in lots))
         left = found
-        for lot in sorted(lots, key=lambda lot: (lot.entry != entry, *lot.order)):
+        for lot in sorted(lots, key=lambda lot: (lot not in own, *lot.order)):
             part = min(left, lot.remaining)
             lot.remaining -= part
             left -= part
@@ -159,6 +162,7 @@ class Wallet:
         lot.revoked -= amount
         self.entries += 1
         back = self.open(amount, lot.category, lot.priority, lot.expires, lot.moment)
+        back.restores = lot.entry
         self.settle(hour)
         self.repay(back.entry)
 

@@ -179,3 +179,16 @@ def test_no_other_verb_leaves_a_debt(wallet):
         with pytest.raises(errors.InsufficientCredits):
             verb()
     assert standing(wallet) == (10, 0)
+
+
+@pytest.mark.parametrize("category", ["paid", "promotional"])
+def test_what_came_back_is_taken_before_other_lots(wallet, category):
+    terms = {"paid": 50} if category == "paid" else {}
+    buy(wallet, 50, "older")
+    own = ledger.grant(wallet, 50, key="own", kind="promotion", category=category, **terms)
+    ledger.revoke(wallet, 50, of="own", key="r1", kind="dispute")
+    back = ledger.restore(wallet, 50, of="own", key="b1")
+    assert (remaining(own), remaining(back)) == (0, 50)
+    entry = ledger.revoke(wallet, 40, of="own", key="r2", kind="refund")
+    assert (entry.amount, entry.owed, remaining(back)) == (-40, 0, 10)
+    assert standing(wallet) == (60, 0)
