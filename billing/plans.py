@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from accounts.models import User
 from billing import stripe_api
@@ -52,8 +52,14 @@ def change_plan(user: User, credits: int, *, expected_total: int | None) -> Plan
     change = _choose(user, price)
     if change.applied_at is None:
         _create_product(change, clock)
-        _agree(change, found, clock)
-        _ask_and_record(change.subscription, clock)
+        starts_at = _agree(change, found, clock)
+        fetched = ask_for(change.subscription.stripe_id, clock)
+        # Together, so that nobody sees a change that is agreed and a plan that isn't changed.
+        with transaction.atomic():
+            record_subscription(fetched)
+            PlanChange.objects.filter(pk=change.pk).update(
+                applied_at=Coalesce("applied_at", Now()), starts_at=starts_at
+            )
         change.refresh_from_db()
     return change
 
@@ -126,7 +132,12 @@ def _create_product(change: PlanChange, clock: Clock) -> None:
             raise
 
 
-def _agree(change: PlanChange, found: Fetched, clock: Clock) -> None:
+def _agree(change: PlanChange, found: Fetched, clock: Clock) -> datetime:
+    """Have Stripe agree to a change; answers the time of the renewal that it came before.
+
+    Stripe answers a repeat as it answered first: the renewal is that of then, also where it is
+    another one than we knew of, and how the plan stands now has to be asked.
+    """
     (item,) = found.subscription["items"]["data"]
     params: SubscriptionUpdateParams = {
         "items": [
@@ -149,12 +160,8 @@ def _agree(change: PlanChange, found: Fetched, clock: Clock) -> None:
         lambda options: subscriptions.update(change.subscription.stripe_id, params, options),
         clock,
     ).to_dict()
-    # Stripe answers a repeat as it answered first. So this is the renewal that the change came
-    # before, also where it is another one than we knew of; how the plan stands now is asked.
     (item,) = answer["items"]["data"]
-    PlanChange.objects.filter(pk=change.pk).update(
-        applied_at=Now(), starts_at=datetime.fromtimestamp(item["current_period_end"], UTC)
-    )
+    return datetime.fromtimestamp(item["current_period_end"], UTC)
 
 
 def cancel_plan(user: User) -> Subscription:
