@@ -1,10 +1,10 @@
 """One plan's life, told in every order: the ledger and the plan end the same.
 
-The life is lived once, over the stand-in. Then its events are delivered in each of the 720 orders of
-its six steps, each time to a database in which none of them has arrived; and in some of them to one
-that has lost the plan and its change as well. What Stripe answers when
-it is asked is the end of the life, whichever order its events come in, so the subscription is asked
-for once; everything else is as always, signatures and all.
+The life is lived once, over the stand-in. Then its events are delivered in each of the 720 orders
+of its six steps, each time to a database in which none of them has arrived; and in some of them to
+one that has lost the plan and its change as well. What Stripe answers when it is asked is the end
+of the life, whichever order its events come in, so the subscription is asked for once; everything
+else is as always, signatures and all.
 """
 
 import functools
