@@ -32,7 +32,8 @@ const showProblem = (text) => {
 
 const render = () => {
   const credits = parseCredits(amount.value);
-  const price = problemWith(credits) ? null : quote(credits, plan);
+  const problem = problemWith(credits);
+  const price = problem ? null : quote(credits, plan);
   out('total').textContent = price ? money(price.total) : '–';
   out('each').textContent = price ? each(price.unit_price) : '–';
   // The server refuses any price but the one on this page.
@@ -55,13 +56,19 @@ const render = () => {
     out('switch').dataset.pick = deal.credits;
     out('switch').href = `?credits=${deal.credits}#change`;
   }
-  if (!price) return;
+  if (problem) {
+    // While one types, "1" on the way to "1234" is no mistake yet.
+    const isUnfinished = credits < plan.min || amount.value.trim() === '';
+    if (isUnfinished && !amount.hasAttribute('aria-invalid')) return;
+    showProblem(problem);
+    announce(problem);
+    return;
+  }
   showProblem('');
   announce(`${fill('Credits', { count: number(credits) })}: ${money(price.total)}. ${offer}`);
 };
 
 amount.addEventListener('input', render);
-// While one types, "1" on the way to "1234" is no mistake yet.
 amount.addEventListener('change', () => showProblem(problemWith(parseCredits(amount.value))));
 form.addEventListener('click', (event) => {
   const pick = event.target.closest('[data-pick]');
