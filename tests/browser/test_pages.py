@@ -20,6 +20,8 @@ SIGNED_IN = [
     "/dashboard",
     "/dashboard?kind=spend&kind=purchase&from=2020-01-01&to=2099-12-31",
     "/dashboard?kind=dispute",
+    "/dashboard/plan?credits=499",
+    "/dashboard/plan/cancel",
     "/accounts/email/",
     "/accounts/password/change/",
 ]
@@ -72,7 +74,7 @@ def be_busy(user: User) -> None:
     ledger.hold(wallet, 1384, key="h", expires_in=timedelta(hours=1))
     ledger.revoke(wallet, 34, of="g", key="r", kind="refund")
     order = {"unit_price_e4": 95, "currency": "usd", "stripe_session_url": "http://127.0.0.1:9"}
-    for status in ("pending", "review"):
+    for status in ("pending", "review", "settling", "failed"):
         Purchase.objects.create(
             user=user, mode="payment", credits=500, total=475, status=status, **order
         )
