@@ -15,7 +15,18 @@ import stripe.params.billing_portal
 import stripe.params.checkout
 from django.http import HttpRequest, HttpResponse
 
-from stripe_sandbox import checkout, customers, disputes, faults, portal, refunds, shapes, store
+from stripe_sandbox import (
+    checkout,
+    configurations,
+    customers,
+    disputes,
+    endpoints,
+    faults,
+    portal,
+    refunds,
+    shapes,
+    store,
+)
 from stripe_sandbox import subscriptions as subs
 from stripe_sandbox.errors import ApiError, invalid, missing, unsupported
 from stripe_sandbox.expand import expand
@@ -157,6 +168,35 @@ ROUTES = [
     _route("GET", "products/{id}", P.ProductRetrieveParams, _retrieve("product")),
     _route("GET", "prices/{id}", P.PriceRetrieveParams, _retrieve("price", "price")),
     _route("POST", "billing_portal/sessions", P.billing_portal.SessionCreateParams, portal.create),
+    _route(
+        "POST",
+        "billing_portal/configurations",
+        P.billing_portal.ConfigurationCreateParams,
+        configurations.create,
+    ),
+    _route(
+        "GET",
+        "billing_portal/configurations",
+        P.billing_portal.ConfigurationListParams,
+        list_of("billing_portal.configuration", "active", "is_default"),
+    ),
+    _route(
+        "GET",
+        "billing_portal/configurations/{id}",
+        P.billing_portal.ConfigurationRetrieveParams,
+        configurations.retrieve,
+    ),
+    _route(
+        "POST",
+        "billing_portal/configurations/{id}",
+        P.billing_portal.ConfigurationUpdateParams,
+        configurations.update,
+    ),
+    _route("POST", "webhook_endpoints", P.WebhookEndpointCreateParams, endpoints.create),
+    _route("GET", "webhook_endpoints", P.WebhookEndpointListParams, list_of("webhook_endpoint")),
+    _route("GET", "webhook_endpoints/{id}", P.WebhookEndpointRetrieveParams, endpoints.retrieve),
+    _route("POST", "webhook_endpoints/{id}", P.WebhookEndpointUpdateParams, endpoints.update),
+    _route("DELETE", "webhook_endpoints/{id}", P.WebhookEndpointDeleteParams, endpoints.delete),
     _route("GET", "events", P.EventListParams, list_of("event", "types", "type", "created")),
     _route("GET", "events/{id}", P.EventRetrieveParams, _retrieve("event")),
 ]

@@ -127,6 +127,7 @@ def portal_page(request: HttpRequest, id: str) -> HttpResponse:
             with store.transaction():
                 portal.set_ending(session, subscription_id, ends=wish == "cancel")
         return HttpResponseRedirect(request.path_info, status=303)
+    features = portal.features_of(session)
     subscriptions = [
         {
             "id": found["id"],
@@ -145,6 +146,7 @@ def portal_page(request: HttpRequest, id: str) -> HttpResponse:
         "customer": store.get("customer", session["customer"]),
         "subscriptions": subscriptions,
         "asked": request.GET.get("cancel"),
+        "features": features,
         "invoices": portal.invoices_of(session),
     }
     return render(request, "sandbox/portal.html", context)
