@@ -13,6 +13,7 @@ urlpatterns = [
     path("credits/success", pages.success, name="success"),
     path("dashboard", pages.dashboard, name="dashboard"),
     path("dashboard/history.csv", pages.history_csv, name="history_csv"),
+    path("dashboard/receipts/<int:entry_id>", pages.receipt, name="receipt"),
     path("api/billing/dynamic-checkout", views.dynamic_checkout, name="checkout_api"),
     path("api/billing/quote", views.quote, name="quote_api"),
     path("api/billing/purchases/<uuid:purchase_id>", views.purchase, name="purchase_api"),
