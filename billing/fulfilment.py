@@ -5,7 +5,7 @@ Everything here runs in the webhook's transaction and may run any number of time
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from django.utils import timezone
 
@@ -15,6 +15,9 @@ from billing.pricing import CURRENCY, quote
 from billing.stripe_objects import NotOurs, our_metadata, stripe_id, uuid_of, whole_number
 from credits import ledger
 from credits.models import Kind
+
+MAX_TOTAL: Final = 99_999_999
+"""Minor units: the most that Stripe charges at once."""
 
 
 class Quarantined(Exception):
@@ -158,7 +161,11 @@ def _adopt(
     if credits is None or not MIN_CREDITS <= credits <= MAX_CREDITS or mode not in Mode.values:
         raise Quarantined("It sells something that we don't.")
     price = quote(credits)
-    if type(subtotal) is not int or subtotal < price.total or currency != CURRENCY:
+    if (
+        type(subtotal) is not int
+        or currency != CURRENCY
+        or not (price.total <= subtotal <= MAX_TOTAL)
+    ):
         raise Quarantined(f"It paid {subtotal} {currency}, and {price.total} {CURRENCY} is due.")
     return Purchase.objects.create(
         id=uuid_of(metadata.get("purchase_id")) or uuid.uuid4(),
