@@ -24,6 +24,7 @@ from billing.models import (
     StripeCustomer,
     Subscription,
 )
+from billing.redaction import redacted
 from billing.refund_admin import entry_of, sold_to
 from billing.stripe_objects import uuid_of
 from billing.templatetags.money import money, number
@@ -245,7 +246,8 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("content"))
     def content(self, event: Event) -> str:
-        return format_html("<pre>{}</pre>", json.dumps(json.loads(event.payload), indent=2))
+        shown = redacted(json.loads(event.payload))
+        return format_html("<pre>{}</pre>", json.dumps(shown, indent=2))
 
     @admin.action(description=gettext_lazy("Replay the selected events"), permissions=["replay"])
     def replay(self, request: SignedInRequest, events: QuerySet[Event]) -> None:

@@ -116,7 +116,10 @@ def json_body(request: HttpRequest, *fields: str) -> dict[str, Any]:
 
 
 def raw_body(request: HttpRequest, limit: int) -> bytes:
-    """The request's body as sent; raises `Refusal` (413) past `limit` bytes without reading on."""
+    """The request's body as sent.
+
+    Raises `Refusal`: 413 past `limit` bytes, without reading on; 400 where it can't be read.
+    """
     try:
         declared = int(request.headers.get("Content-Length") or 0)
     except ValueError:
@@ -124,7 +127,10 @@ def raw_body(request: HttpRequest, limit: int) -> bytes:
     # Django takes a body without Content-Length for none; gunicorn knows where its chunks end.
     chunked = "Content-Length" not in request.headers and "Transfer-Encoding" in request.headers
     source = request.META["wsgi.input"] if chunked else request
-    body = b"" if declared > limit else source.read(limit + 1)
+    try:
+        body = b"" if declared > limit else source.read(limit + 1)
+    except Exception:  # noqa: BLE001 (each web server has its own for chunks that are none)
+        raise Refusal(400, "bad_request", _("The body broke off or can't be read.")) from None
     if declared > limit or len(body) > limit:
         raise Refusal(
             413,

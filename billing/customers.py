@@ -1,15 +1,19 @@
 """The one customer that each user has at Stripe, and the portal that it opens."""
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
 from django.conf import settings
 from django.db.models import F
+from stripe.params.billing_portal import SessionCreateParams
 
 from accounts.models import User
 from billing import stripe_api
-from billing.models import StripeCustomer
+from billing.models import PortalConfiguration, StripeCustomer
 from billing.stripe_api import Clock, StripeRefused
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -20,17 +24,35 @@ def portal_url(user: User) -> str:
     Raises `StripeUnavailable`, `StripeRefused`.
     """
     clock = Clock()
+    ours = PortalConfiguration.objects.filter(livemode=settings.STRIPE_LIVEMODE).first()
 
     def open_portal(customer_id: str) -> str:
-        session = stripe_api.call(
-            lambda: stripe_api.client().v1.billing_portal.sessions.create(
-                {"customer": customer_id, "return_url": settings.BILLING_PORTAL_RETURN_URL}
-            ),
-            clock,
+        try:
+            return _portal_url(customer_id, ours.stripe_id if ours else None, clock)
+        except StripeRefused as error:
+            if ours is None or not stripe_api.is_about(error, "configuration"):
+                raise
+        logger.warning(
+            "Stripe doesn't have portal configuration %s any more, so the portal is as its default "
+            "is. Run manage.py configure_portal.",
+            ours.stripe_id,
         )
-        return session.url
+        return _portal_url(customer_id, None, clock)
 
     return with_customer(user, open_portal, clock)
+
+
+def _portal_url(customer_id: str, configuration_id: str | None, clock: Clock) -> str:
+    params: SessionCreateParams = {
+        "customer": customer_id,
+        "return_url": settings.BILLING_PORTAL_RETURN_URL,
+    }
+    if configuration_id is not None:
+        params["configuration"] = configuration_id
+    session = stripe_api.call(
+        lambda: stripe_api.client().v1.billing_portal.sessions.create(params), clock
+    )
+    return session.url
 
 
 def with_customer(user: User, use: Callable[[str], T], clock: Clock) -> T:

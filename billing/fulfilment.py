@@ -8,7 +8,7 @@ Everything here runs in the webhook's transaction and may run any number of time
 
 import uuid
 from collections.abc import Mapping, Set
-from typing import Any
+from typing import Any, Final
 
 from django.utils import timezone
 
@@ -26,6 +26,9 @@ from billing.stripe_objects import (
 )
 from credits import ledger
 from credits.models import Kind
+
+MAX_TOTAL: Final = 99_999_999
+"""Minor units: the most that Stripe charges at once."""
 
 
 class Quarantined(Exception):
@@ -205,7 +208,11 @@ def _adopt(
     if credits is None or not MIN_CREDITS <= credits <= MAX_CREDITS or mode not in Mode.values:
         raise Quarantined("It sells something that we don't.")
     price = quote(credits)
-    if type(subtotal) is not int or subtotal < price.total or currency != CURRENCY:
+    if (
+        type(subtotal) is not int
+        or currency != CURRENCY
+        or not (price.total <= subtotal <= MAX_TOTAL)
+    ):
         raise Quarantined(f"It paid {subtotal} {currency}, and {price.total} {CURRENCY} is due.")
     return Purchase.objects.create(
         id=uuid_of(metadata.get("purchase_id")) or uuid.uuid4(),

@@ -22,18 +22,19 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
 from accounts.models import User
 from accounts.requests import SignedInRequest
-from billing import chart, history, pricing
+from billing import chart, history, pricing, receipts
 from billing.api import Refusal
 from billing.checkout import live_subscription
 from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase, Subscription
+from billing.stripe_api import StripeRefused, StripeUnavailable
 from billing.views import buy as buy_or_refuse
-from billing.views import valid_credits
+from billing.views import is_prefetch, valid_credits
 from credits import ledger, statement
-from credits.models import Kind, Wallet
+from credits.models import Entry, Kind, Wallet
 
 PICKS: Final = [100, 500, 2000, 5000, 20000]
 FIRST_AMOUNT: Final = 500
@@ -259,7 +260,14 @@ def _history(question: history.Asked, page: statement.Page) -> dict[str, Any]:
         "has_bad_date": question.has_bad_date,
         "kinds": [(kind.value, kind.label, kind in chosen.kinds) for kind in Kind],
         "kinds_chosen": ", ".join(str(Kind(kind).label) for kind in chosen.kinds),
-        "lines": [{"line": line, "kind": Kind(line.kind).label} for line in page.lines],
+        "lines": [
+            {
+                "line": line,
+                "kind": Kind(line.kind).label,
+                "has_receipt": bool(line.paid) and line.kind in statement.BOUGHT,
+            }
+            for line in page.lines
+        ],
         "newer": history.query_of(chosen, after=page.newer) if page.newer else None,
         "older": history.query_of(chosen, before=page.older) if page.older else None,
         "csv": history.query_of(chosen),
@@ -311,3 +319,23 @@ def history_csv(request: SignedInRequest) -> HttpResponse | StreamingHttpRespons
     response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{history.filename(chosen)}"'
     return response
+
+
+@never_cache
+@login_required
+@require_GET
+def receipt(request: SignedInRequest, entry_id: int) -> HttpResponse:
+    """To Stripe's receipt or invoice of what was paid, which has a new address each time."""
+    wallet = get_object_or_404(Wallet, user=request.user)
+    entry = get_object_or_404(Entry, wallet=wallet, id=entry_id)
+    if is_prefetch(request):
+        return HttpResponse(status=503)  # on a click only
+    try:
+        return HttpResponseRedirect(receipts.receipt_url(entry), status=303)
+    except receipts.NoReceipt:
+        status = 404
+    except StripeUnavailable:
+        status = 503
+    except StripeRefused:
+        status = 502
+    return render(request, "billing/no_receipt.html", {"is_down": status != 404}, status=status)

@@ -107,12 +107,19 @@ def next_attempt(row: Keyed) -> None:
 
 def is_missing_customer(error: StripeRefused) -> bool:
     """Whether Stripe refused because the customer was deleted there."""
+    return is_missing(error) and is_about(error, "customer")
+
+
+def is_missing(error: StripeRefused) -> bool:
+    """Whether Stripe refused because what was asked for isn't there."""
     cause = error.__cause__
-    return (
-        isinstance(cause, stripe.InvalidRequestError)
-        and cause.code == "resource_missing"
-        and cause.param == "customer"
-    )
+    return isinstance(cause, stripe.InvalidRequestError) and cause.code == "resource_missing"
+
+
+def is_about(error: StripeRefused, param: str) -> bool:
+    """Whether Stripe refused because of this parameter."""
+    cause = error.__cause__
+    return isinstance(cause, stripe.InvalidRequestError) and cause.param == param
 
 
 def exists_already(error: StripeRefused) -> bool:

@@ -1,11 +1,14 @@
 """Reading what Stripe sends: events carry plain JSON, and not all of it is ours."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
 METADATA_TYPE: Final = "dynamic_credits"
 """Marks what is ours at Stripe; an account may sell other things as well."""
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
 
 
 class NotOurs(Exception):
@@ -19,22 +22,36 @@ def our_metadata(metadata: Any) -> Mapping[str, Any]:
 
 
 def stripe_id(value: Any) -> str | None:
-    """The id of something that Stripe gives as an id or, expanded, as an object."""
+    """The id of something that Stripe gives as an id or, expanded, as an object.
+
+    None for what is no id of Stripe's: an id becomes part of addresses that we ask for.
+    """
     if isinstance(value, Mapping):
         value = value.get("id")
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None
 
 
 def subscription_of(invoice: Mapping[str, Any]) -> tuple[str | None, Any]:
     """The id and the metadata of the subscription that an invoice is for, or (None, None).
 
     Since 2025-03-31 they are under `parent`; endpoints of older API versions send them on the
-    invoice.
+    invoice, and of those before 2022-11-15 the metadata only with the lines.
     """
-    parent = (invoice.get("parent") or {}).get("subscription_details") or {}
-    details = parent or invoice.get("subscription_details") or {}
+    parent = mapping(mapping(invoice.get("parent")).get("subscription_details"))
     found = stripe_id(parent.get("subscription") or invoice.get("subscription"))
-    return found, details.get("metadata")
+    details = parent or mapping(invoice.get("subscription_details"))
+    if found is None or details.get("metadata") is not None:
+        return found, details.get("metadata")
+    lines = mapping(invoice.get("lines")).get("data")
+    for line in map(mapping, lines if isinstance(lines, list) else []):
+        if stripe_id(line.get("subscription")) == found:
+            return found, line.get("metadata")
+    return found, None
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """An object inside of what Stripe sent; empty where there is something else or nothing."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def product_sold(invoice: Mapping[str, Any]) -> str | None:

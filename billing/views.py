@@ -194,7 +194,7 @@ def portal_link(request: SignedInRequest) -> HttpResponse:
     ):
         json_body(request)
     if request.method == "GET":
-        if "prefetch" in request.headers.get("Sec-Purpose", request.headers.get("Purpose", "")):
+        if is_prefetch(request):
             raise Refusal(503, "prefetch_refused", _("The portal is opened on a click only."))
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
             # Another site's link must not open a session by itself.
@@ -209,6 +209,11 @@ def portal_link(request: SignedInRequest) -> HttpResponse:
     if request.method == "GET" or is_form:
         return HttpResponseRedirect(url, status=303)
     return JsonResponse({"url": url})
+
+
+def is_prefetch(request: HttpRequest) -> bool:
+    """A browser asks in advance, without a click."""
+    return "prefetch" in request.headers.get("Sec-Purpose", request.headers.get("Purpose", ""))
 
 
 @endpoint("POST", public=True)

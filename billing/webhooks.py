@@ -25,6 +25,7 @@ from billing.fulfilment import (
     fulfil_checkout,
 )
 from billing.models import Event, Purchase
+from billing.redaction import without_secrets
 from billing.renewals import fetch_failed, fetch_paid, settle_failed, settle_paid
 from billing.stripe_objects import NotOurs, stripe_id
 from billing.subscriptions import fetch_subscription, record_subscription
@@ -173,6 +174,8 @@ def process(event: Event, *, replay: bool = False) -> None:
     try:
         if event.livemode != settings.STRIPE_LIVEMODE:
             raise Quarantined("It is of test mode and this install is live, or the reverse.")
+        if not isinstance(found["id"], str) or stripe_id(found["id"]) is None:
+            raise Quarantined("The id of what it is about is none of Stripe's.")
         fetched = handler.fetch(found)
         with transaction.atomic():
             locked = Event.objects.select_for_update().get(pk=event.pk)
@@ -185,7 +188,7 @@ def process(event: Event, *, replay: bool = False) -> None:
         _finish(event, Event.Status.IGNORED, str(reason))
     except Quarantined as reason:
         logger.error("Event %s is in quarantine: %s", event.stripe_id, reason)
-        _finish(event, Event.Status.QUARANTINED, str(reason))
+        _finish(event, Event.Status.QUARANTINED, str(reason)[:2000])
         if reason.purchase is not None:
             # Paid is paid; anything else would tell the buyer that nothing was charged.
             Purchase.objects.filter(pk=reason.purchase.pk).exclude(
@@ -206,6 +209,7 @@ def _is_open(event: Event, replay: bool) -> bool:
 
 def _finish(event: Event, status: Event.Status, error: str = "") -> None:
     # It may quote what Stripe sent, and PostgreSQL's text holds neither NUL nor half a surrogate.
+    error = without_secrets(error)
     error = error.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
     # What is done stays done: a delivery that failed beside the one that didn't changes nothing.
     Event.objects.filter(pk=event.pk).exclude(status=Event.Status.DONE).update(

@@ -306,14 +306,27 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_AUTOREFRESH = DEBUG
 
+# What a developer is shown of a failure, and what is logged of it.
+DEFAULT_EXCEPTION_REPORTER = "config.secrecy.Reporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.secrecy.ReporterFilter"
+if _set.get("STRIPE_LOG"):
+    stop("STRIPE_LOG must not be set: Stripe's SDK would print whole answers, names and cards too")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "config.secrecy.Formatter",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
         "billing": {"level": "INFO"},
+        # At lower levels Stripe's SDK logs whole answers, with people's names and cards.
+        "stripe": {"level": "WARNING"},
     },
 }

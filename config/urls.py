@@ -17,6 +17,7 @@ urlpatterns = [
     path("dashboard/plan/change", plan_pages.change, name="plan_change"),
     path("dashboard/plan/cancel", plan_pages.cancel, name="plan_cancel"),
     path("dashboard/plan/resume", plan_pages.resume, name="plan_resume"),
+    path("dashboard/receipts/<int:entry_id>", pages.receipt, name="receipt"),
     path("api/billing/dynamic-checkout", views.dynamic_checkout, name="checkout_api"),
     path("api/billing/quote", views.quote, name="quote_api"),
     path("api/billing/purchases/<uuid:purchase_id>", views.purchase, name="purchase_api"),

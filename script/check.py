@@ -22,6 +22,7 @@ BIN = Path(sys.executable).parent
 KEPT = (
     *("PATH", "HOME", "LANG", "TMPDIR", "CI", "CHROME", "AXE_SCRIPT", "PLAYWRIGHT_NODEJS_PATH"),
     "LEDGER_FUZZ",  # long: the ledger against its model and its races for half an hour
+    "WEBHOOK_FUZZ",  # long: 10,000 mutated webhooks of each kind
 )
 MINIMUM_COVERAGE = 90
 OUTCOMES = {"failure": "failed", "error": "failed", "skipped": "skipped"}

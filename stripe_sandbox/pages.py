@@ -138,6 +138,7 @@ def portal_page(request: HttpRequest, id: str) -> HttpResponse:
             error = str(problem)
         else:
             return HttpResponseRedirect(request.path_info, status=303)
+    features = portal.features_of(session)
     subscriptions = [
         {
             "id": found["id"],
@@ -160,6 +161,7 @@ def portal_page(request: HttpRequest, id: str) -> HttpResponse:
         "asks_for_card": "card" in request.GET or error,
         "error": error,
         "typed": request.POST,
+        "features": features,
         "invoices": portal.invoices_of(session),
     }
     return render(request, "sandbox/portal.html", context, status=402 if error else 200)

@@ -1,8 +1,17 @@
 """The customer portal: its sessions, and what one can do in it."""
 
 import time
+from typing import Any
 
-from stripe_sandbox import customers, payments, renewals, settings, store, subscriptions
+from stripe_sandbox import (
+    configurations,
+    customers,
+    payments,
+    renewals,
+    settings,
+    store,
+    subscriptions,
+)
 from stripe_sandbox.errors import invalid, unsupported
 from stripe_sandbox.params import Params
 from stripe_sandbox.payments import Card
@@ -13,7 +22,7 @@ LIFETIME = 3600
 
 
 def create(params: Params) -> Object:
-    unknown = set(params) - {"customer", "return_url", "expand", "locale"}
+    unknown = set(params) - {"configuration", "customer", "return_url", "expand", "locale"}
     if unknown:
         raise unsupported(f"{', '.join(sorted(unknown))} in the portal")
     if "customer" not in params:
@@ -21,6 +30,9 @@ def create(params: Params) -> Object:
             "Missing required param: customer.", param="customer", code="parameter_missing"
         )
     customer = customers.alive(params["customer"])
+    configuration = None
+    if "configuration" in params:
+        configuration = configurations.usable(params["configuration"])
     if not params.get("return_url", "https://").startswith(("http://", "https://")):
         raise invalid("Not a valid URL", param="return_url", code="url_invalid")
     session_id = store.new_id("bps")
@@ -28,12 +40,13 @@ def create(params: Params) -> Object:
         {
             "id": session_id,
             "object": "billing_portal.session",
-            "configuration": "bpc_sandbox",
+            "configuration": configuration["id"] if configuration else "bpc_sandbox",
             "created": int(time.time()),
             "customer": customer["id"],
             "livemode": False,
             "locale": params.get("locale"),
-            "return_url": params.get("return_url"),
+            "return_url": params.get("return_url")
+            or (configuration or {}).get("default_return_url"),
             "url": f"{settings.ORIGIN}/p/session/{session_id}",
         }
     )
@@ -43,6 +56,11 @@ def is_open(session: Object) -> bool:
     """Whether the link is young enough, and its customer still there."""
     is_gone = store.held(session["customer"]).get("deleted", False)
     return not is_gone and bool(session["created"] + LIFETIME > time.time())
+
+
+def features_of(session: Object) -> dict[str, Any]:
+    """What the customer may do in it: `{"invoice_history": {"enabled": True}, …}`."""
+    return configurations.features_of(session["configuration"])
 
 
 def subscriptions_of(session: Object) -> list[Object]:
@@ -55,7 +73,8 @@ def invoices_of(session: Object) -> list[Object]:
 
 def set_ending(session: Object, subscription_id: str, *, ends: bool) -> None:
     """Cancel one of the customer's subscriptions at its period's end, or resume it."""
-    if any(
+    may_cancel = features_of(session)["subscription_cancel"]["enabled"]
+    if may_cancel and any(
         subscription["id"] == subscription_id and subscription["status"] != "canceled"
         for subscription in subscriptions_of(session)
     ):

@@ -27,12 +27,14 @@ KINDS: dict[str, type[stripe.StripeObject]] = {
         stripe.Refund,
         stripe.Subscription,
         stripe.SubscriptionItem,
+        stripe.WebhookEndpoint,
+        stripe.billing_portal.Configuration,
         stripe.billing_portal.Session,
         stripe.checkout.Session,
     )
 }
 
-_NOT_EVEN_NULL = {"account", "context", "deleted", "previous_attributes"}
+_NOT_EVEN_NULL = {"account", "context", "deleted", "previous_attributes", "secret"}
 _AS_IT_IS = {"metadata", "previous_attributes"}
 
 

@@ -1,8 +1,11 @@
 """Stripe down, slow, overloaded, broken, or gone after doing the work."""
 
+import http.server
 import json
+import threading
 import time
 import uuid
+from collections.abc import Iterator
 
 import pytest
 from django.test import Client
@@ -67,6 +70,67 @@ def test_slow(buy, sandbox, path, monkeypatch):
     response = buy()
     assert time.monotonic() - start < 3
     stripe_api._client.cache_clear()
+    monkeypatch.undo()
+    assert_told_and_then_bought_once(response, buy, sandbox)
+
+
+@pytest.fixture
+def dripping_stripe(settings) -> Iterator[list[str]]:
+    """Answers at once and then goes on for ever, a byte at a time, faster than any timeout between
+    two packets. Yields the idempotency keys that it is asked with."""
+    keys: list[str] = []
+    is_over = threading.Event()
+
+    class Drip(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            keys.append(self.headers["Idempotency-Key"])
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            while not is_over.wait(0.05):
+                self.wfile.write(b" ")
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Drip)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    settings.STRIPE_API_BASE = f"http://127.0.0.1:{server.server_port}"
+    yield keys
+    is_over.set()
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_answer_that_drips_in_is_given_up(
+    buy, dripping_stripe, settings, sandbox_process, monkeypatch
+):
+    # The real patience is eight seconds a call; the clockwork is the same.
+    monkeypatch.setattr(stripe_api, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(stripe_api, "READ_TIMEOUT", 0.3)
+    stripe_api._client.cache_clear()
+    start = time.monotonic()
+    response = buy()
+    # Two tries of 0.5 s and the pause between.
+    assert 1 < time.monotonic() - start < 4
+    assert len(dripping_stripe) == 2
+    assert len(set(dripping_stripe)) == 1
+
+    stripe_api._client.cache_clear()
+    monkeypatch.undo()
+    sandbox_process.reset()
+    settings.STRIPE_API_BASE = sandbox_process.base_url
+    assert_told_and_then_bought_once(response, buy, sandbox_process)
+
+
+def test_the_clock_ends_many_slow_calls(buy, sandbox, monkeypatch):
+    # Each call is in time by itself; together they would not be.
+    monkeypatch.setattr(stripe_api, "LAST_CALL_AFTER", 0.2)
+    sandbox.add_fault(method="POST", path="/v1/customers", kind="slow", seconds=0.4, times=1)
+    response = buy()
+    assert [call["path"] for call in sandbox.requests()] == ["/v1/customers"]
     monkeypatch.undo()
     assert_told_and_then_bought_once(response, buy, sandbox)
 

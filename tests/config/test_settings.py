@@ -52,6 +52,7 @@ def test_a_whole_environment_starts():
             {"STRIPE_SECRET_KEY": "sk_" + "live_x", "STRIPE_API_BASE": "http://127.0.0.1:1"},
             "STRIPE_API_BASE",
         ),
+        ({"STRIPE_LOG": "debug"}, "STRIPE_LOG"),
         ({"EMAIL_URL": None}, "EMAIL_URL"),
         ({"DEFAULT_FROM_EMAIL": None}, "DEFAULT_FROM_EMAIL"),
         ({"MINIMUM_CHARGE_CENTS": "49"}, "MINIMUM_CHARGE_CENTS"),
