@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F
 
+from accounts import closing
 from accounts.models import User
 from billing import stripe_api
 from billing.models import StripeCustomer
@@ -17,7 +19,7 @@ T = TypeVar("T")
 def portal_url(user: User) -> str:
     """Open a session of Stripe's customer portal and answer its address.
 
-    Raises `StripeUnavailable`, `StripeRefused`.
+    Raises `AccountClosing`, `StripeUnavailable`, `StripeRefused`.
     """
     clock = Clock()
 
@@ -36,9 +38,13 @@ def portal_url(user: User) -> str:
 def with_customer(user: User, use: Callable[[str], T], clock: Clock) -> T:
     """Call `use` with the user's customer id; made where there is none yet.
 
-    One that was deleted at Stripe is made anew, once.
+    One that was deleted at Stripe is made anew, once. Raises `AccountClosing`.
     """
-    customer, _ = StripeCustomer.objects.get_or_create(user=user, defaults={"email": user.email})
+    with transaction.atomic():
+        closing.check_open(user)
+        customer, _ = StripeCustomer.objects.get_or_create(
+            user=user, defaults={"email": user.email}
+        )
     try:
         return use(_stripe_id(customer, clock))
     except StripeRefused as error:
@@ -70,9 +76,20 @@ def _stripe_id(customer: StripeCustomer, clock: Clock) -> str:
                 pk=customer.pk, stripe_id=None, attempt=customer.attempt
             ).update(attempt=F("attempt") + 1, email="")
             raise
-        customer.stripe_id = created.id
-        customer.save(update_fields=["stripe_id"])
-    return customer.stripe_id
+        _keep(customer, created.id, clock)
+    return customer.stripe_id or ""
+
+
+def _keep(customer: StripeCustomer, stripe_id: str, clock: Clock) -> None:
+    customer.stripe_id = stripe_id
+    try:
+        with transaction.atomic():
+            closing.check_open(customer.user)
+            customer.save(update_fields=["stripe_id"])
+    except closing.AccountClosing:
+        # Closing has looked for customers before this one was there.
+        stripe_api.call(lambda: stripe_api.client().v1.customers.delete(stripe_id), clock)
+        raise
 
 
 def _forget(customer: StripeCustomer) -> None:

@@ -185,6 +185,7 @@ def _problem_title(refusal: Refusal) -> str:
         "price_changed": _("The price has changed"),
         "already_subscribed": _("You have a monthly plan already"),
         "request_id_reused": _("Please check your order"),
+        "account_closing": _("Your account is being closed"),
     }.get(str(refusal.body["code"]), _("We couldn't open the payment page"))
 
 

@@ -25,7 +25,8 @@ from billing.fulfilment import (
     fulfil_checkout,
     fulfil_invoice,
 )
-from billing.models import Event, Purchase
+from billing.models import Event, Purchase, StripeCustomer
+from billing.redaction import is_about_closed, redacted
 from billing.stripe_objects import NotOurs, stripe_id, subscription_of
 from billing.subscriptions import fetch_subscription, record_subscription
 
@@ -139,16 +140,22 @@ def _keep(payload: Mapping[str, Any], text: str) -> Event:
     about = found.get("id")
     is_customer = found.get("object") == "customer"
     customer = about if is_customer else stripe_id(found.get("customer"))
-    event, _ = Event.objects.get_or_create(
-        stripe_id=payload["id"],
-        defaults={
-            "type": payload["type"],
-            "payload": text,
-            "object_id": _identifier(about),
-            "customer_id": _identifier(customer),
-            "livemode": payload.get("livemode") is True,
-        },
-    )
+    customer_id = _identifier(customer)
+    with transaction.atomic():
+        # Closing waits for it, or is over: it finds what is kept in full, or nothing is.
+        StripeCustomer.objects.select_for_update(no_key=True).filter(stripe_id=customer_id).first()
+        # What names no customer couldn't be found again when one of them closes the account.
+        is_kept_in_full = customer_id and not is_about_closed(found, customer_id)
+        event, _ = Event.objects.get_or_create(
+            stripe_id=payload["id"],
+            defaults={
+                "type": payload["type"],
+                "payload": text if is_kept_in_full else json.dumps(redacted(payload)),
+                "object_id": _identifier(about),
+                "customer_id": customer_id,
+                "livemode": payload.get("livemode") is True,
+            },
+        )
     return event
 
 

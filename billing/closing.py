@@ -1,0 +1,177 @@
+"""Closing an account: ended at Stripe first, then erased here.
+
+Each step at Stripe may be done twice, so whatever fails on the way, the same request made again
+finishes it. Until the erasure, which is one transaction, the account is as it was.
+"""
+
+import functools
+import json
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+import stripe
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+
+from accounts import closing
+from accounts.models import User
+from billing import stripe_api
+from billing.models import BalanceAlert, Event, Mail, Purchase, StripeCustomer, Subscription
+from billing.redaction import customer_ids, redacted
+from billing.stripe_api import Clock, StripeRefused
+
+logger = logging.getLogger(__name__)
+
+
+class PaymentUnderWay(Exception):
+    """A payment of the user's is not confirmed yet: its credits would come to a closed account."""
+
+
+def close_account(user: User) -> None:
+    """End the user's business at Stripe and erase who they were; the ledger stays.
+
+    Nothing is erased where it raises `StaffAccount`, `PaymentUnderWay`, `StripeUnavailable`,
+    `StripeRefused`, `ClosingInterrupted`; `AccountClosed` where it has been closed before.
+    """
+    mark = closing.begin(user)
+    address = user.email
+    try:
+        _end_at_stripe(user, Clock())
+        is_ours = _erase(user, mark)
+    except Exception:
+        closing.give_up(user, mark)
+        raise
+    if is_ours:
+        _confirm(address)
+
+
+# --- At Stripe ----------------------------------------------------------------------------------
+
+
+def _end_at_stripe(user: User, clock: Clock) -> None:
+    client = stripe_api.client().v1
+    customers = _customers(user, clock)
+    for customer_id in customers:
+        _close_pages(customer_id, clock)
+    _check_payments(user, clock)
+    for plan in Subscription.objects.filter(user=user, status__in=Subscription.LIVE):
+        _done_or_gone(functools.partial(client.subscriptions.cancel, plan.stripe_id), clock)
+    for customer_id in customers:
+        # Takes the cards along, and a plan that we have not heard of yet.
+        _done_or_gone(functools.partial(client.customers.delete, customer_id), clock)
+
+
+def _customers(user: User, clock: Clock) -> list[str]:
+    """The user's customer at Stripe, and those whose making was never answered."""
+    row = StripeCustomer.objects.filter(user=user).first()
+    if row is None:
+        return []
+    found = [row.stripe_id] if row.stripe_id else []
+    for email in sorted({row.email, user.email} - {""}):
+        ask = functools.partial(
+            stripe_api.client().v1.customers.list, {"email": email, "limit": 100}
+        )
+        for customer in stripe_api.call(ask, clock).data:
+            metadata = customer.metadata.to_dict() if customer.metadata else {}
+            if metadata.get("user_id") == str(user.pk) and customer.id not in found:
+                found.append(customer.id)
+    return found
+
+
+def _close_pages(customer_id: str, clock: Clock) -> None:
+    """Expire the payment pages that are open, also those whose making was never answered."""
+    sessions = stripe_api.client().v1.checkout.sessions
+    ask = functools.partial(
+        sessions.list, {"customer": customer_id, "status": "open", "limit": 100}
+    )
+    while open_pages := stripe_api.call(ask, clock).data:
+        for page in open_pages:
+            try:
+                stripe_api.call(functools.partial(sessions.expire, page.id), clock)
+            except StripeRefused:
+                # It has just been paid or run out; or we are not allowed to.
+                look = functools.partial(sessions.retrieve, page.id)
+                if stripe_api.call(look, clock).status == "open":
+                    raise
+
+
+def _check_payments(user: User, clock: Clock) -> None:
+    """Raise `PaymentUnderWay` where one was made and is not granted yet; bank debits take days."""
+    sessions = stripe_api.client().v1.checkout.sessions
+    waiting = Purchase.objects.filter(user=user, status=Purchase.Status.PENDING)
+    for purchase in waiting.exclude(stripe_session_id=None):
+        look = functools.partial(sessions.retrieve, purchase.stripe_session_id or "")
+        if stripe_api.call(look, clock).status == "complete":
+            # Unless its webhook was faster than this loop.
+            if waiting.filter(pk=purchase.pk).exists():
+                raise PaymentUnderWay
+        else:
+            waiting.filter(pk=purchase.pk).update(status=Purchase.Status.EXPIRED)
+
+
+def _done_or_gone(request: Callable[[], object], clock: Clock) -> None:
+    try:
+        stripe_api.call(request, clock)
+    except StripeRefused as error:
+        if not _is_missing(error):
+            raise
+
+
+def _is_missing(error: StripeRefused) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, stripe.InvalidRequestError) and cause.code == "resource_missing"
+
+
+# --- Here -----------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def _erase(user: User, mark: datetime) -> bool:
+    """Erase who the user was; False if another request was faster. Raises `ClosingInterrupted`."""
+    # In the order in which webhooks lock: event, purchase; and events wait to be kept.
+    StripeCustomer.objects.select_for_update(no_key=True).filter(user=user).first()
+    _redact_events(user)
+    pending = Purchase.objects.filter(user=user, status=Purchase.Status.PENDING)
+    pending.update(status=Purchase.Status.EXPIRED)
+    Purchase.objects.filter(user=user).exclude(stripe_session_url="").update(stripe_session_url="")
+    Subscription.objects.filter(user=user, status__in=Subscription.LIVE).update(
+        status="canceled", cancel_at_period_end=False
+    )
+    locked = closing.lock(user)
+    if locked.closed_at is not None:
+        return False
+    closing.erase(locked, mark)
+    # Its id stays, to know by what still comes from Stripe about it.
+    StripeCustomer.objects.filter(user=user).update(email="")
+    BalanceAlert.objects.filter(user=user).delete()
+    mails = Mail.objects.filter(user=user)
+    mails.filter(sent_at=None).delete()
+    mails.update(context={}, error="")
+    return True
+
+
+def _redact_events(user: User) -> None:
+    events = Event.objects.filter(customer_id__in=customer_ids(user)).order_by("id")
+    # Not their payloads, of which there may be many: one at a time.
+    for pk in list(events.values_list("pk", flat=True)):
+        event = Event.objects.select_for_update(no_key=True).get(pk=pk)
+        event.payload = json.dumps(redacted(json.loads(event.payload)))
+        event.save(update_fields=["payload"])
+
+
+def _confirm(address: str) -> None:
+    """Tell the last known address, of which nothing is kept: once, and whatever comes of it."""
+    context = {"site_name": settings.SITE_NAME, "base_url": settings.BASE_URL}
+    message = EmailMessage(
+        f"[{settings.SITE_NAME}] {_('Your account is closed')}",
+        render_to_string("billing/mail/account_closed.txt", context),
+        to=[address],
+    )
+    try:
+        message.send()
+    except Exception as error:  # noqa: BLE001 (the account is closed, with or without the mail)
+        logger.warning("The mail about a closed account was not sent: %s", type(error).__name__)
