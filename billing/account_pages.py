@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from allauth.core import ratelimit
+from allauth.core.internal import ratelimit as limits  # the public one lets every GET through
 from django import forms
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
@@ -24,6 +25,8 @@ from billing.checkout import live_subscription
 from billing.export import own_data
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from credits import ledger
+
+EXPORT_LIMIT: Final = {"export": "10/h/user"}
 
 
 class ClosingForm(forms.Form):
@@ -98,7 +101,14 @@ def export(request: SignedInRequest) -> HttpResponse | StreamingHttpResponse:
     """Everything about oneself as a JSON file, as it is read."""
     pieces: Iterator[str] = iter(())
     if request.method == "GET":
-        if not ratelimit.consume(request, action="export", user=request.user):
+        if not limits.consume(
+            request,
+            app="billing",
+            action="export",
+            config=EXPORT_LIMIT,
+            user=request.user,
+            limit_get=True,
+        ):
             return ratelimit.respond_429(request)
         pieces = own_data(request.user)
     response = StreamingHttpResponse(pieces, content_type="application/json")

@@ -57,9 +57,11 @@ def with_customer(user: User, use: Callable[[str], T], clock: Clock) -> T:
 def _stripe_id(customer: StripeCustomer, clock: Clock) -> str:
     if customer.stripe_id is None:
         if not customer.email:
-            StripeCustomer.objects.filter(pk=customer.pk, email="").update(
-                email=customer.user.email
-            )
+            with transaction.atomic():
+                closing.check_open(customer.user)
+                StripeCustomer.objects.filter(pk=customer.pk, email="").update(
+                    email=customer.user.email
+                )
             customer.refresh_from_db()
         try:
             created = stripe_api.keyed_call(
@@ -93,8 +95,11 @@ def _keep(customer: StripeCustomer, stripe_id: str, clock: Clock) -> None:
 
 
 def _forget(customer: StripeCustomer) -> None:
-    # Unless another request has forgotten it, or made a new one, meanwhile.
-    StripeCustomer.objects.filter(pk=customer.pk, stripe_id=customer.stripe_id).update(
-        stripe_id=None, attempt=F("attempt") + 1, email=customer.user.email
-    )
+    with transaction.atomic():
+        # It may have been deleted there because the account is being closed.
+        closing.check_open(customer.user)
+        # Unless another request has forgotten it, or made a new one, meanwhile.
+        StripeCustomer.objects.filter(pk=customer.pk, stripe_id=customer.stripe_id).update(
+            stripe_id=None, attempt=F("attempt") + 1, email=customer.user.email
+        )
     customer.refresh_from_db()

@@ -31,7 +31,7 @@ from billing.models import (
 )
 from billing.redaction import customer_ids
 from credits import ledger
-from credits.models import Adjustment, Entry, Hold, Lot, Transfer
+from credits.models import Adjustment, Entry, Hold, Lot, Transfer, Wallet
 
 VERSION: Final = 1
 BATCH: Final = 2000
@@ -94,6 +94,8 @@ def _credits(user: User) -> Row:
 
 
 def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
+    # Its id is what the ledger's indexes begin with.
+    wallet = Wallet.objects.filter(user=user).values_list("pk", flat=True).first()
     yield "purchases", _rows(
         Purchase.objects.filter(user=user), "id", "mode", "credits", "unit_price_e4", "total",
         "currency", "status", "created_at", "paid_at", "stripe_session_id", "stripe_payment_id",
@@ -115,20 +117,20 @@ def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
         "purchase__currency", "status", "reason", "created_at",
     )  # fmt: skip
     yield "entries", _rows(
-        Entry.objects.filter(wallet__user=user), "id", "created_at", "kind", "amount", "owed",
+        Entry.objects.filter(wallet=wallet), "id", "created_at", "kind", "amount", "owed",
         "balance", "note", "key", "about_id",
     )  # fmt: skip
     yield "lots", _rows(
-        Lot.objects.filter(wallet__user=user), "id", "entry_id", "amount", "remaining", "held",
+        Lot.objects.filter(wallet=wallet), "id", "entry_id", "amount", "remaining", "held",
         "revoked", "category", "expires_at", "paid",
     )  # fmt: skip
     yield "holds", _rows(
-        Hold.objects.filter(wallet__user=user), "id", "key", "amount", "status", "expires_at",
+        Hold.objects.filter(wallet=wallet), "id", "key", "amount", "status", "expires_at",
         "created_at", "closed_at",
     )  # fmt: skip
     yield "transfers", _rows(
         # Not whose wallet they arrived in.
-        Transfer.objects.filter(wallet__user=user), "entry_id", "amount", "to_entry_id",
+        Transfer.objects.filter(wallet=wallet), "entry_id", "amount", "to_entry_id",
     )  # fmt: skip
     yield "adjustments", _rows(
         Adjustment.objects.filter(user=user), "id", "amount", "reason", "status", "answer",

@@ -210,7 +210,6 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "home"
 ACCOUNT_RATE_LIMITS = {
     "signup": rate("SIGNUP_RATE_LIMIT", "20/m/ip"),
     "login": rate("LOGIN_RATE_LIMIT", "30/m/ip"),
-    "export": "10/h/user",
 }
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 SESSION_ENGINE = "accounts.sessions"
