@@ -61,9 +61,18 @@ def _code(value: Any) -> Any:
 
 
 def is_about_closed(found: Mapping[str, Any], customer_id: str) -> bool:
-    """Whether an event's object is about somebody who has closed the account here."""
-    if StripeCustomer.objects.filter(stripe_id=customer_id, user__closed_at__isnull=False).exists():
-        return True
+    """Whether an event's object is about somebody who has closed the account here.
+
+    Call it in the transaction that keeps the event: whoever closes meanwhile waits, and finds it.
+    """
+    customer = (
+        StripeCustomer.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("user")
+        .filter(stripe_id=customer_id)
+        .first()
+    )
+    if customer is not None:
+        return customer.user.closed_at is not None
     _, of_subscription = subscription_of(found)
     for metadata in (found.get("metadata"), of_subscription):
         if isinstance(metadata, Mapping) and metadata.get("type") == METADATA_TYPE:

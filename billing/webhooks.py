@@ -25,7 +25,7 @@ from billing.fulfilment import (
     fulfil_checkout,
     fulfil_invoice,
 )
-from billing.models import Event, Purchase, StripeCustomer
+from billing.models import Event, Purchase
 from billing.redaction import is_about_closed, redacted
 from billing.stripe_objects import NotOurs, stripe_id, subscription_of
 from billing.subscriptions import fetch_subscription, record_subscription
@@ -142,8 +142,6 @@ def _keep(payload: Mapping[str, Any], text: str) -> Event:
     customer = about if is_customer else stripe_id(found.get("customer"))
     customer_id = _identifier(customer)
     with transaction.atomic():
-        # Closing waits for it, or is over: it finds what is kept in full, or nothing is.
-        StripeCustomer.objects.select_for_update(no_key=True).filter(stripe_id=customer_id).first()
         # What names no customer couldn't be found again when one of them closes the account.
         is_kept_in_full = customer_id and not is_about_closed(found, customer_id)
         event, _ = Event.objects.get_or_create(
