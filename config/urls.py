@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from billing import pages, views
+from billing import alerts, pages, views
 from config import errors
 
 urlpatterns = [
@@ -13,6 +13,8 @@ urlpatterns = [
     path("credits/success", pages.success, name="success"),
     path("dashboard", pages.dashboard, name="dashboard"),
     path("dashboard/history.csv", pages.history_csv, name="history_csv"),
+    path("dashboard/alerts", alerts.alerts, name="alerts"),
+    path("alerts/off/<str:token>", alerts.alerts_off, name="alerts_off"),
     path("api/billing/dynamic-checkout", views.dynamic_checkout, name="checkout_api"),
     path("api/billing/quote", views.quote, name="quote_api"),
     path("api/billing/purchases/<uuid:purchase_id>", views.purchase, name="purchase_api"),
