@@ -14,7 +14,7 @@ import logging
 import smtplib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -58,9 +58,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "renewal": Kind(frozenset({"credits", "total"})),
     # A plan's payment failed; with mode "payment", a one-time bank debit.
     "payment_failed": Kind(frozenset({"credits", "total"}), frozenset({"mode"})),
-    # Money went back, `amount` of it, and took credits along; `owed` is what wasn't there.
-    "refund": Kind(frozenset({"credits", "amount", "owed"})),
-    "dispute": Kind(frozenset({"credits", "amount", "owed"})),
+    # Money of a purchase went back and took credits along; `owed` of them weren't there.
+    "refund": Kind(frozenset({"credits", "owed", "money", "purchased_at"})),
+    "dispute": Kind(frozenset({"credits", "owed", "money", "purchased_at"})),
     # Credits came back: a dispute was won, a refund failed.
     "dispute_won": Kind(frozenset({"credits"})),
     "restored": Kind(frozenset({"credits"})),
@@ -142,6 +142,8 @@ def message_of(mail: Mail) -> EmailMultiAlternatives:
         "Message-ID": f"<{mail.pk}.{mail.created_at:%Y%m%d%H%M%S%f}@{_host()}>",
         "Auto-Submitted": "auto-generated",  # no holiday notes, please
     }
+    if "purchased_at" in mail.context:
+        context["purchased_at"] = datetime.fromisoformat(mail.context["purchased_at"])
     if "off" in mail.context:  # RFC 8058
         headers["List-Unsubscribe"] = f"<{settings.BASE_URL}{mail.context['off']}>"
         headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"

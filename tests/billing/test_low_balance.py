@@ -164,8 +164,8 @@ def test_a_mail_and_its_crossing_are_written_together(buyer, wallet, monkeypatch
     assert low_balance.watch() == 1
 
 
-def test_it_takes_three_statements_however_many_there_are(buyer, wallet, django_assert_num_queries):
-    with django_assert_num_queries(5):  # two of them the savepoint
+def test_with_nothing_to_tell_it_takes_two_statements(buyer, django_assert_num_queries):
+    with django_assert_num_queries(4):  # two of them the savepoint
         low_balance.watch()
 
 

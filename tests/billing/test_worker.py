@@ -30,9 +30,10 @@ def mail_server():
 def worker_process(mail_server):
     """`manage.py worker` on the tests' database, as it is started in production."""
     database = connection.settings_dict
+    host = database["OPTIONS"].get("host") or database["HOST"]
     url = (
-        f"postgres://{database['USER']}:{database['PASSWORD']}@{database['HOST']}:"
-        f"{database['PORT']}/{database['NAME']}"
+        f"postgres://{database['USER']}:{database['PASSWORD']}@/{database['NAME']}"
+        f"?host={host}&port={database['PORT'] or 5432}"
     )
     started = []
 
@@ -52,7 +53,9 @@ def worker_process(mail_server):
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def tell(user, key: str) -> None:
