@@ -6,25 +6,19 @@ finishes it. Until the erasure, which is one transaction, the account is as it w
 
 import functools
 import json
-import logging
 from collections.abc import Callable
 from datetime import datetime
 
 import stripe
-from django.conf import settings
-from django.core.mail import EmailMessage
 from django.db import transaction
-from django.template.loader import render_to_string
-from django.utils.translation import gettext as _
 
 from accounts import closing
 from accounts.models import User
 from billing import stripe_api
+from billing.mails import tell
 from billing.models import BalanceAlert, Event, Mail, Purchase, StripeCustomer, Subscription
 from billing.redaction import customer_ids, redacted
 from billing.stripe_api import Clock, StripeRefused
-
-logger = logging.getLogger(__name__)
 
 
 class PaymentUnderWay(Exception):
@@ -38,15 +32,12 @@ def close_account(user: User) -> None:
     `StripeRefused`, `ClosingInterrupted`; `AccountClosed` where it has been closed before.
     """
     mark = closing.begin(user)
-    address = user.email
     try:
         _end_at_stripe(user, Clock())
-        is_ours = _erase(user, mark)
+        _erase(user, mark)
     except Exception:
         closing.give_up(user, mark)
         raise
-    if is_ours:
-        _confirm(address)
 
 
 # --- At Stripe ----------------------------------------------------------------------------------
@@ -130,8 +121,8 @@ def _is_missing(error: StripeRefused) -> bool:
 
 
 @transaction.atomic
-def _erase(user: User, mark: datetime) -> bool:
-    """Erase who the user was; False if another request was faster. Raises `ClosingInterrupted`."""
+def _erase(user: User, mark: datetime) -> None:
+    """Erase who the user was, unless another request was faster. Raises `ClosingInterrupted`."""
     # In the order in which webhooks lock: event, purchase; and events wait to be kept.
     StripeCustomer.objects.select_for_update(no_key=True).filter(user=user).first()
     _redact_events(user)
@@ -143,15 +134,16 @@ def _erase(user: User, mark: datetime) -> bool:
     )
     locked = closing.lock(user)
     if locked.closed_at is not None:
-        return False
-    closing.erase(locked, mark)
-    # Its id stays, to know by what still comes from Stripe about it.
-    StripeCustomer.objects.filter(user=user).update(email="")
-    BalanceAlert.objects.filter(user=user).delete()
+        return
     mails = Mail.objects.filter(user=user)
     mails.filter(sent_at=None).delete()
     mails.update(context={}, error="")
-    return True
+    # The last one: the address is in the row until it is sent, or can't be.
+    tell(locked, "account_closed", "account", email=locked.email)
+    closing.erase(locked, mark)
+    # Its id stays, to know by what still comes from Stripe about it.
+    StripeCustomer.objects.filter(user=user).update(email="")
+    BalanceAlert.objects.update_or_create(user=user, defaults={"threshold": 0, "is_low": False})
 
 
 def _redact_events(user: User) -> None:
@@ -161,17 +153,3 @@ def _redact_events(user: User) -> None:
         event = Event.objects.select_for_update(no_key=True).get(pk=pk)
         event.payload = json.dumps(redacted(json.loads(event.payload)))
         event.save(update_fields=["payload"])
-
-
-def _confirm(address: str) -> None:
-    """Tell the last known address, of which nothing is kept: once, and whatever comes of it."""
-    context = {"site_name": settings.SITE_NAME, "base_url": settings.BASE_URL}
-    message = EmailMessage(
-        f"[{settings.SITE_NAME}] {_('Your account is closed')}",
-        render_to_string("billing/mail/account_closed.txt", context),
-        to=[address],
-    )
-    try:
-        message.send()
-    except Exception as error:  # noqa: BLE001 (the account is closed, with or without the mail)
-        logger.warning("The mail about a closed account was not sent: %s", type(error).__name__)

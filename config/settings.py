@@ -274,6 +274,9 @@ CREDITS_EXPIRE_AFTER_DAYS = {
 # Credits that one staff member may adjust on one balance within 24 hours without a second one.
 ADJUSTMENT_LIMIT = whole_number("ADJUSTMENT_LIMIT", 10_000, at_least=0)
 
+# Below how many credits a buyer who chose no other number gets a mail; 0 is never.
+LOW_BALANCE_CREDITS = whole_number("LOW_BALANCE_CREDITS", 100, at_least=0)
+
 # --- Mail -------------------------------------------------------------------------------------
 
 if not DEBUG:

@@ -69,7 +69,7 @@ def fill(user: User, mark: str, staff: User) -> None:
     ledger.hold(wallet, 30, key=f"hold-{mark}", expires_in=timezone.timedelta(hours=1))
     ledger.send(wallet, 40, key=f"gift:{mark}")
     Adjustment.objects.create(user=user, amount=5, reason=f"{mark}!", key=mark, asked_by=staff)
-    mails.tell(user, "purchase", f"purchase:{mark}", credits=500)
+    mails.tell(user, "restored", f"charge:{mark}", credits=500)
     BalanceAlert.objects.create(user=user, threshold=100)
     Event.objects.create(
         stripe_id=f"evt_{mark}", type="charge.refunded", customer_id=f"cus_{mark}",
