@@ -1,6 +1,7 @@
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.db.models.functions import Lower, Now
 from django.utils.translation import gettext_lazy as _
@@ -27,6 +28,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_staff = models.BooleanField(_("staff"), default=False)
     is_active = models.BooleanField(_("active"), default=True)
     date_joined = models.DateTimeField(_("joined"), db_default=Now())
+    # Both are `accounts.closing`'s to write.
+    closing_at = models.DateTimeField(_("closing since"), null=True, editable=False)
+    closed_at = models.DateTimeField(_("closed"), null=True, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -44,3 +48,19 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+
+class Session(AbstractBaseSession):
+    """A session that knows whose it is, so that all of somebody's can be ended."""
+
+    # Without a constraint: a user who is deleted takes down no request that still saves a session.
+    user = models.ForeignKey(User, models.CASCADE, null=True, db_constraint=False)
+
+    class Meta(AbstractBaseSession.Meta):
+        abstract = False
+
+    @classmethod
+    def get_session_store_class(cls) -> Any:
+        from accounts.sessions import SessionStore
+
+        return SessionStore

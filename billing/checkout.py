@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import stripe
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from accounts import closing
 from accounts.models import User
 from billing import stripe_api
 from billing.customers import with_customer
@@ -53,10 +55,12 @@ def start_checkout(
 
     The order is on record before Stripe is called. The same `request_id` answers the same page;
     `expected_total` is what the buyer saw, in cents. Raises `RequestIdReused`, `PriceChanged`,
-    `AlreadySubscribed`, `OrderReplaced`, `StripeUnavailable`, `StripeRefused`; nothing is charged
-    then.
+    `AccountClosing`, `AlreadySubscribed`, `OrderReplaced`, `StripeUnavailable`, `StripeRefused`;
+    nothing is charged then.
     """
-    purchase = _place_order(user, credits, mode, request_id, expected_total)
+    with transaction.atomic():
+        closing.check_open(user)
+        purchase = _place_order(user, credits, mode, request_id, expected_total)
     # An order of before may be opened now, and another plan have begun meanwhile.
     if purchase.mode == Mode.SUBSCRIPTION and not purchase.is_paid and _has_plan(user):
         raise AlreadySubscribed
@@ -149,10 +153,17 @@ def _open_session(purchase: Purchase) -> None:
         )
 
     session = with_customer(purchase.user, open_session, clock)
-    # A webhook may have been faster, or another request with the same id.
-    Purchase.objects.filter(pk=purchase.pk, stripe_session_url="").update(
-        stripe_session_id=session.id, stripe_session_url=session.url or ""
-    )
+    try:
+        with transaction.atomic():
+            closing.check_open(purchase.user)
+            # A webhook may have been faster, or another request with the same id.
+            Purchase.objects.filter(pk=purchase.pk, stripe_session_url="").update(
+                stripe_session_id=session.id, stripe_session_url=session.url or ""
+            )
+    except closing.AccountClosing:
+        # Closing has looked for open pages before this one was there.
+        stripe_api.call(lambda: stripe_api.client().v1.checkout.sessions.expire(session.id), clock)
+        raise
     purchase.refresh_from_db()
     if purchase.mode == Mode.SUBSCRIPTION:
         _leave_one_open(purchase, clock)

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F
 from stripe.params.billing_portal import SessionCreateParams
 
+from accounts import closing
 from accounts.models import User
 from billing import stripe_api
 from billing.models import PortalConfiguration, StripeCustomer
@@ -21,7 +23,7 @@ T = TypeVar("T")
 def portal_url(user: User) -> str:
     """Open a session of Stripe's customer portal and answer its address.
 
-    Raises `StripeUnavailable`, `StripeRefused`.
+    Raises `AccountClosing`, `StripeUnavailable`, `StripeRefused`.
     """
     clock = Clock()
     ours = PortalConfiguration.objects.filter(livemode=settings.STRIPE_LIVEMODE).first()
@@ -58,9 +60,13 @@ def _portal_url(customer_id: str, configuration_id: str | None, clock: Clock) ->
 def with_customer(user: User, use: Callable[[str], T], clock: Clock) -> T:
     """Call `use` with the user's customer id; made where there is none yet.
 
-    One that was deleted at Stripe is made anew, once.
+    One that was deleted at Stripe is made anew, once. Raises `AccountClosing`.
     """
-    customer, _ = StripeCustomer.objects.get_or_create(user=user, defaults={"email": user.email})
+    with transaction.atomic():
+        closing.check_open(user)
+        customer, _ = StripeCustomer.objects.get_or_create(
+            user=user, defaults={"email": user.email}
+        )
     try:
         return use(_stripe_id(customer, clock))
     except StripeRefused as error:
@@ -73,9 +79,11 @@ def with_customer(user: User, use: Callable[[str], T], clock: Clock) -> T:
 def _stripe_id(customer: StripeCustomer, clock: Clock) -> str:
     if customer.stripe_id is None:
         if not customer.email:
-            StripeCustomer.objects.filter(pk=customer.pk, email="").update(
-                email=customer.user.email
-            )
+            with transaction.atomic():
+                closing.check_open(customer.user)
+                StripeCustomer.objects.filter(pk=customer.pk, email="").update(
+                    email=customer.user.email
+                )
             customer.refresh_from_db()
         try:
             created = stripe_api.keyed_call(
@@ -92,14 +100,28 @@ def _stripe_id(customer: StripeCustomer, clock: Clock) -> str:
                 pk=customer.pk, stripe_id=None, attempt=customer.attempt
             ).update(attempt=F("attempt") + 1, email="")
             raise
-        customer.stripe_id = created.id
-        customer.save(update_fields=["stripe_id"])
-    return customer.stripe_id
+        _keep(customer, created.id, clock)
+    return customer.stripe_id or ""
+
+
+def _keep(customer: StripeCustomer, stripe_id: str, clock: Clock) -> None:
+    customer.stripe_id = stripe_id
+    try:
+        with transaction.atomic():
+            closing.check_open(customer.user)
+            customer.save(update_fields=["stripe_id"])
+    except closing.AccountClosing:
+        # Closing has looked for customers before this one was there.
+        stripe_api.call(lambda: stripe_api.client().v1.customers.delete(stripe_id), clock)
+        raise
 
 
 def _forget(customer: StripeCustomer) -> None:
-    # Unless another request has forgotten it, or made a new one, meanwhile.
-    StripeCustomer.objects.filter(pk=customer.pk, stripe_id=customer.stripe_id).update(
-        stripe_id=None, attempt=F("attempt") + 1, email=customer.user.email
-    )
+    with transaction.atomic():
+        # It may have been deleted there because the account is being closed.
+        closing.check_open(customer.user)
+        # Unless another request has forgotten it, or made a new one, meanwhile.
+        StripeCustomer.objects.filter(pk=customer.pk, stripe_id=customer.stripe_id).update(
+            stripe_id=None, attempt=F("attempt") + 1, email=customer.user.email
+        )
     customer.refresh_from_db()

@@ -1,17 +1,238 @@
-"""Mails to users: written with the business fact that they tell, sent after its commit."""
+"""Mails to users: written with the business fact that they tell, sent after its commit.
 
-from typing import Any
+`tell` adds a row in the caller's transaction, so that there is a mail if and only if there is the
+fact. The worker sends what is due (`send_due`): a dead mail server costs time, no purchase and no
+mail.
+
+A mail is claimed before it is sent, in a transaction of its own: so no lock is held while a mail
+server takes its time, and no two workers send the same one. A process that dies between the mail
+server's yes and the mark can't tell whether it was sent; then the mail goes out again once the
+claim is over, under the same Message-ID.
+"""
+
+import logging
+import smtplib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives, get_connection
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+from django.template.loader import render_to_string
+from django.utils import translation
 
 from accounts.models import User
 from billing.models import Mail
+
+logger = logging.getLogger(__name__)
+
+CLAIM: Final = timedelta(minutes=10)
+"""How long one worker has to send a mail. `EMAIL_TIMEOUT` bounds each of the few steps of it."""
+
+FIRST_PAUSE: Final = timedelta(minutes=1)
+LONGEST_PAUSE: Final = timedelta(hours=6)
+MAX_TRIES: Final = 20
+"""With the pauses between them not quite three days; then staff may send it again."""
+
+BATCH: Final = 20
+"""At most so many mails a round, so that the worker's other jobs have their turn."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the templates of a kind of mail, `mail/<kind>…`, have to be told."""
+
+    needs: frozenset[str]
+    may_have: frozenset[str] = field(default=frozenset())
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    # A one-time purchase was granted, or the first month of a plan.
+    "purchase": Kind(frozenset({"credits", "total", "currency", "mode"})),
+    # A further month of a plan was granted.
+    "renewal": Kind(frozenset({"credits", "total"})),
+    # A plan's payment failed; with mode "payment", a one-time bank debit.
+    "payment_failed": Kind(frozenset({"credits", "total"}), frozenset({"mode"})),
+    # Money of a purchase went back and took credits along; `owed` of them weren't there.
+    "refund": Kind(frozenset({"credits", "owed", "money", "purchased_at"})),
+    "dispute": Kind(frozenset({"credits", "owed", "money", "purchased_at"})),
+    # Credits came back: a dispute was won, a refund failed.
+    "dispute_won": Kind(frozenset({"credits"})),
+    "restored": Kind(frozenset({"credits"})),
+    # What can be spent has fallen below the user's threshold; `off` is the path to no more of them.
+    "low_balance": Kind(frozenset({"available", "threshold", "off"})),
+    # The account is gone; `email` is where it was reached, and leaves the row with the mail.
+    "account_closed": Kind(frozenset({"email"})),
+}
 
 
 def tell(user: User, kind: str, key: str, **context: Any) -> None:
     """Have a mail sent to a user once this transaction is committed.
 
-    `key` names the business fact (`invoice:<id>`); each is told once. `context` is what the mail's
-    text needs, as JSON.
+    `key` names the business fact (`invoice:<id>`); each kind tells it once. `context` is what the
+    mail's text needs, as JSON (`KINDS`); raises `ValueError` where it is something else. Nothing
+    is told to an account that is closed.
     """
+    expected = KINDS.get(kind)
+    if expected is None:
+        raise ValueError(f"There is no mail {kind!r}.")
+    if not expected.needs <= context.keys() <= expected.needs | expected.may_have:
+        raise ValueError(f"A mail {kind!r} is told {sorted(expected.needs)}: {sorted(context)}.")
+    if User.objects.filter(pk=user.pk, closed_at__isnull=False).exists():
+        return
     Mail.objects.bulk_create(
         [Mail(user=user, kind=kind, key=key, context=context)], ignore_conflicts=True
+    )
+
+
+def send_due() -> int:
+    """Send mails that are due, a batch at most. Answers how many were sent.
+
+    The first one that fails ends the round: mostly it is the server, and each try at a dead one
+    takes `EMAIL_TIMEOUT`.
+    """
+    sent = 0
+    connection = get_connection()
+    try:
+        while sent < BATCH and (mail := _claim()) is not None:
+            try:
+                message = message_of(mail)
+                message.connection = connection
+                connection.open()  # at the first one, for all of them
+                message.send()
+            except Exception as error:  # noqa: BLE001 (whatever it is, the mail is tried again)
+                _put_off(mail, error)
+                break
+            _mark_sent(mail)
+            sent += 1
+    finally:
+        connection.close()
+    return sent
+
+
+def _claim() -> Mail | None:
+    """The mail that is due the longest, nobody else's for the time of `CLAIM`."""
+    with transaction.atomic():
+        mail = (
+            Mail.objects.select_for_update(skip_locked=True, of=("self",))
+            .select_related("user")
+            .filter(sent_at__isnull=True, due_at__lte=Now(), tries__lt=MAX_TRIES)
+            # What was written while the account was being closed has nobody to go to.
+            .filter(Q(user__closed_at=None) | Q(kind="account_closed"))
+            .order_by("due_at", "pk")
+            .first()
+        )
+        if mail is not None:
+            # Counted before it is tried: a mail that ends the process must not do so for ever.
+            mail.tries += 1
+            Mail.objects.filter(pk=mail.pk).update(tries=mail.tries, due_at=Now() + CLAIM)
+    return mail
+
+
+def message_of(mail: Mail) -> EmailMultiAlternatives:
+    """The mail as it is sent: text and HTML, in the site's language."""
+    context = {
+        **mail.context,
+        "kind": mail.kind,
+        "site_name": settings.SITE_NAME,
+        "base_url": settings.BASE_URL,
+    }
+    headers = {
+        # The same for every try, so that a mailbox can tell a repeat.
+        "Message-ID": f"<{mail.pk}.{mail.created_at:%Y%m%d%H%M%S%f}@{_host()}>",
+        "Auto-Submitted": "auto-generated",  # no holiday notes, please
+    }
+    if "purchased_at" in mail.context:
+        context["purchased_at"] = datetime.fromisoformat(mail.context["purchased_at"])
+    if "off" in mail.context:  # RFC 8058
+        headers["List-Unsubscribe"] = f"<{settings.BASE_URL}{mail.context['off']}>"
+        headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    # Users have no language of their own.
+    with translation.override(settings.LANGUAGE_CODE):
+        subject = render_to_string(f"mail/{mail.kind}_subject.txt", context)
+        text = render_to_string(f"mail/{mail.kind}.txt", context)
+        html = render_to_string(f"mail/{mail.kind}.html", context)
+    message = EmailMultiAlternatives(
+        f"[{settings.SITE_NAME}] {' '.join(subject.split())}",
+        text.strip() + "\n",
+        to=[_address(mail)],
+        headers=headers,
+    )
+    message.attach_alternative(html, "text/html")
+    return message
+
+
+def _address(mail: Mail) -> str:
+    address: str = mail.context.get("email") or mail.user.email
+    return address
+
+
+def _host() -> str:
+    return urlsplit(settings.BASE_URL).hostname or "localhost"
+
+
+def _mark_sent(mail: Mail) -> None:
+    Mail.objects.filter(pk=mail.pk).update(
+        sent_at=Now(), error="", context=_without_address(mail.context)
+    )
+
+
+def _put_off(mail: Mail, error: Exception) -> None:
+    what = _what(error, _address(mail))
+    is_last = mail.tries >= MAX_TRIES
+    Mail.objects.filter(pk=mail.pk).update(
+        due_at=Now() + min(FIRST_PAUSE * 2 ** (mail.tries - 1), LONGEST_PAUSE),
+        error=what,
+        context=_without_address(mail.context) if is_last else mail.context,
+    )
+    logger.log(
+        logging.ERROR if is_last else logging.WARNING,
+        "Mail %d (%s) was not sent at try %d, %s: %s",
+        mail.pk,
+        mail.kind,
+        mail.tries,
+        "given up" if is_last else "put off",
+        what,
+        # What the mail server says needs no traceback; a template of ours does.
+        exc_info=None if isinstance(error, (smtplib.SMTPException, OSError)) else error,
+    )
+
+
+def _what(error: Exception, address: str) -> str:
+    """An error in a line for staff, without addresses and passwords."""
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return f"SMTPAuthenticationError: {error.smtp_code}"  # what follows may name the login
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        code, reply = next(iter(error.recipients.values()))
+        text = f"{code} {_text(reply)}"
+    elif isinstance(error, smtplib.SMTPResponseException):
+        text = f"{error.smtp_code} {_text(error.smtp_error)}"
+    else:
+        text = str(error)
+    for secret in filter(None, (address, settings.EMAIL_HOST_PASSWORD)):
+        text = text.replace(secret, "…")
+    return f"{type(error).__name__}: {text}".replace("\0", "")[:500]
+
+
+def _text(reply: bytes | str) -> str:
+    return reply.decode(errors="replace") if isinstance(reply, bytes) else reply
+
+
+def _without_address(context: dict[str, Any]) -> dict[str, Any]:
+    """What stays on record: of a closed account not its address."""
+    return {name: value for name, value in context.items() if name != "email"}
+
+
+def send_again(mails: QuerySet[Mail]) -> int:
+    """Have mails sent once more, sent or given up before. Answers how many will be.
+
+    The one about a closed account is not: nobody knows its address any more.
+    """
+    return mails.exclude(kind="account_closed").update(
+        due_at=Now(), tries=0, error="", sent_at=None
     )

@@ -377,7 +377,8 @@ class Reconciliation(models.Model):
 class Mail(models.Model):
     """A mail to a user about one business fact, written with that fact and sent after it.
 
-    The key makes each fact told once; a mail that can't be sent is tried again later.
+    The key makes each kind of mail tell a fact once; what can't be sent is tried again later
+    (`billing.mails`).
     """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="mails")
@@ -392,8 +393,9 @@ class Mail(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["user", "key"], name="billing_mail_key"),
+            models.UniqueConstraint(fields=["user", "kind", "key"], name="billing_mail_key"),
         ]
+        permissions = [("resend_mail", "Can send mails again")]
         indexes = [
             models.Index(
                 fields=["due_at"], condition=Q(sent_at__isnull=True), name="billing_mail_due"
@@ -405,12 +407,16 @@ class Mail(models.Model):
 
 
 class BalanceAlert(models.Model):
-    """Below how many credits a user wants a mail, and whether that one was sent; 0 is never."""
+    """Below how many credits a user gets a mail, and whether they are.
+
+    0 is never; without a threshold the shop's default holds (`LOW_BALANCE_CREDITS`). A mail goes
+    out when `is_low` becomes true (`billing.low_balance`).
+    """
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, models.PROTECT, related_name="balance_alert"
     )
-    threshold = models.PositiveIntegerField(_("credits"))
+    threshold = models.PositiveIntegerField(_("credits"), null=True, blank=True)
     is_low = models.BooleanField(default=False)
 
     def __str__(self) -> str:

@@ -190,6 +190,7 @@ def _problem_title(refusal: Refusal) -> str:
         "already_subscribed": _("You have a monthly plan already"),
         "order_replaced": _("Another order is open"),
         "request_id_reused": _("Please check your order"),
+        "account_closing": _("Your account is being closed"),
     }.get(str(refusal.body["code"]), _("We couldn't open the payment page"))
 
 

@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from accounts.closing import AccountClosing
 from accounts.models import User
 from accounts.requests import SignedInRequest
 from billing import checkout, customers, pricing, webhooks
@@ -134,8 +135,18 @@ def buy(
                 "one that is open. Nothing was charged."
             ),
         ) from None
+    except AccountClosing:
+        raise closing_refusal() from None
     except (StripeUnavailable, StripeRefused) as error:
         raise stripe_refusal(error) from error
+
+
+def closing_refusal() -> Refusal:
+    return Refusal(
+        409,
+        "account_closing",
+        _("Your account is being closed, so nothing new can begin. Nothing was charged."),
+    )
 
 
 def stripe_refusal(error: StripeUnavailable | StripeRefused) -> Refusal:
@@ -201,8 +212,8 @@ def portal_link(request: SignedInRequest) -> HttpResponse:
             return render(request, "billing/portal_confirm.html")
     try:
         url = customers.portal_url(request.user)
-    except (StripeUnavailable, StripeRefused) as error:
-        refusal = stripe_refusal(error)
+    except (StripeUnavailable, StripeRefused, AccountClosing) as error:
+        refusal = closing_refusal() if isinstance(error, AccountClosing) else stripe_refusal(error)
         if request.method == "GET" or is_form:
             return render(request, "503.html", {"detail": str(refusal)}, status=refusal.status)
         raise refusal from error

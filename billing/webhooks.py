@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from billing.anonymity import anonymous, is_about_closed
 from billing.clawback import fetch_charge, settle_charge
 from billing.fulfilment import (
     Quarantined,
@@ -135,16 +136,20 @@ def _keep(payload: Mapping[str, Any], text: str) -> Event:
     about = found.get("id")
     is_customer = found.get("object") == "customer"
     customer = about if is_customer else stripe_id(found.get("customer"))
-    event, _ = Event.objects.get_or_create(
-        stripe_id=payload["id"],
-        defaults={
-            "type": payload["type"],
-            "payload": text,
-            "object_id": _identifier(about),
-            "customer_id": _identifier(customer),
-            "livemode": payload.get("livemode") is True,
-        },
-    )
+    customer_id = _identifier(customer)
+    with transaction.atomic():
+        # What names no customer couldn't be found again when one of them closes the account.
+        is_kept_in_full = customer_id and not is_about_closed(found, customer_id)
+        event, _ = Event.objects.get_or_create(
+            stripe_id=payload["id"],
+            defaults={
+                "type": payload["type"],
+                "payload": text if is_kept_in_full else json.dumps(anonymous(payload)),
+                "object_id": _identifier(about),
+                "customer_id": customer_id,
+                "livemode": payload.get("livemode") is True,
+            },
+        )
     return event
 
 

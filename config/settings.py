@@ -212,6 +212,7 @@ ACCOUNT_RATE_LIMITS = {
     "login": rate("LOGIN_RATE_LIMIT", "30/m/ip"),
 }
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+SESSION_ENGINE = "accounts.sessions"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "dashboard"
 
@@ -272,6 +273,9 @@ CREDITS_EXPIRE_AFTER_DAYS = {
 
 # Credits that one staff member may adjust on one balance within 24 hours without a second one.
 ADJUSTMENT_LIMIT = whole_number("ADJUSTMENT_LIMIT", 10_000, at_least=0)
+
+# Below how many credits a buyer who chose no other number gets a mail; 0 is never.
+LOW_BALANCE_CREDITS = whole_number("LOW_BALANCE_CREDITS", 100, at_least=0)
 
 # --- Mail -------------------------------------------------------------------------------------
 

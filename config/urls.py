@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from billing import pages, plan_pages, views
+from billing import account_pages, alerts, pages, plan_pages, views
 from config import errors
 
 urlpatterns = [
@@ -18,6 +18,12 @@ urlpatterns = [
     path("dashboard/plan/cancel", plan_pages.cancel, name="plan_cancel"),
     path("dashboard/plan/resume", plan_pages.resume, name="plan_resume"),
     path("dashboard/receipts/<int:entry_id>", pages.receipt, name="receipt"),
+    path("dashboard/account", account_pages.account, name="account"),
+    path("dashboard/account/export", account_pages.export, name="account_export"),
+    path("dashboard/account/close", account_pages.close, name="account_close"),
+    path("dashboard/account/closed", account_pages.closed, name="account_closed"),
+    path("dashboard/alerts", alerts.alerts, name="alerts"),
+    path("alerts/off/<str:token>", alerts.alerts_off, name="alerts_off"),
     path("api/billing/dynamic-checkout", views.dynamic_checkout, name="checkout_api"),
     path("api/billing/quote", views.quote, name="quote_api"),
     path("api/billing/purchases/<uuid:purchase_id>", views.purchase, name="purchase_api"),

@@ -27,6 +27,8 @@ GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO dynamic_credits_site;
 REVOKE INSERT, UPDATE, DELETE ON django_migrations FROM dynamic_credits_site;
 -- What staff did in the admin stays on record as well.
 REVOKE UPDATE, DELETE ON django_admin_log FROM dynamic_credits_site;
+-- But for the name of what they did it to: an account that is closed loses it.
+GRANT UPDATE (object_repr) ON django_admin_log TO dynamic_credits_site;
 
 -- The ledger's. None of its rows is ever deleted.
 REVOKE DELETE ON

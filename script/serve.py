@@ -55,6 +55,7 @@ def main() -> None:
             command = (sys.executable, "-m", "stripe_sandbox")
             children["The Stripe sandbox"] = _start(stack, env, *command)
         children["The website"] = _start(stack, env, BIN / "gunicorn", "config.wsgi")
+        children["The worker"] = _start(stack, env, sys.executable, "manage.py", "worker")
         _wait_until_up(env, children)
         _tell(env, own_database=own_database, sandbox=sandbox)
         _watch(children)

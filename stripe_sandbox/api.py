@@ -199,6 +199,7 @@ ROUTES = [
     _route("GET", "webhook_endpoints/{id}", P.WebhookEndpointRetrieveParams, endpoints.retrieve),
     _route("POST", "webhook_endpoints/{id}", P.WebhookEndpointUpdateParams, endpoints.update),
     _route("DELETE", "webhook_endpoints/{id}", P.WebhookEndpointDeleteParams, endpoints.delete),
+    _route(
         "GET",
         "events",
         P.EventListParams,

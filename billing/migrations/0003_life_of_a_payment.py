@@ -62,7 +62,7 @@ class Migration(migrations.Migration):
             name='BalanceAlert',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('threshold', models.PositiveIntegerField(verbose_name='credits')),
+                ('threshold', models.PositiveIntegerField(blank=True, null=True, verbose_name='credits')),
                 ('is_low', models.BooleanField(default=False)),
                 ('user', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='balance_alert', to=settings.AUTH_USER_MODEL)),
             ],
@@ -96,7 +96,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 'indexes': [models.Index(condition=models.Q(('sent_at__isnull', True)), fields=['due_at'], name='billing_mail_due')],
-                'constraints': [models.UniqueConstraint(fields=('user', 'key'), name='billing_mail_key')],
+                'permissions': [('resend_mail', 'Can send mails again')],
+                'constraints': [models.UniqueConstraint(fields=('user', 'kind', 'key'), name='billing_mail_key')],
             },
         ),
         migrations.CreateModel(

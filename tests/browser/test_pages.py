@@ -22,6 +22,8 @@ SIGNED_IN = [
     "/dashboard?kind=dispute",
     "/dashboard/plan?credits=499",
     "/dashboard/plan/cancel",
+    "/dashboard/account",
+    "/dashboard/account/close",
     "/accounts/email/",
     "/accounts/password/change/",
 ]

@@ -125,7 +125,11 @@ def test_server_runs_survives_kill_and_stops(
     assert requests.get(f"http://127.0.0.1:{web}/readyz", timeout=10).status_code == 200
     manage = python("script/manage.py", "shell", "-v0", "-c", "print(6 * 7)", **settings)
     assert manage.communicate()[0] == "42\n"
+    assert [one for one in processes_of(checkout) if " manage.py worker " in one] != []
     server.send_signal(signal.SIGINT)
     output, _ = server.communicate(timeout=60)
-    assert (server.returncode, output.split()) == (0, ["Stopping", "…"])
+    of_worker = [line for line in output.splitlines() if " billing.worker: " in line]
+    assert of_worker[-1].endswith("The worker ends.")
+    others = [line for line in output.splitlines() if line and line not in of_worker]
+    assert (server.returncode, others) == (0, ["Stopping …"])
     eventually(all_gone)

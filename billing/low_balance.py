@@ -1,0 +1,103 @@
+"""A mail when what a user can spend falls below a threshold: once for each time that it does."""
+
+from typing import Final
+
+from django.conf import settings
+from django.core.signing import BadSignature, Signer
+from django.db import connection, transaction
+from django.urls import reverse
+
+from accounts.models import User
+from billing import mails
+from billing.models import BalanceAlert
+from credits import ledger
+
+SUGGESTED: Final = 100
+"""What the page offers to who has switched the mails off."""
+
+_SIGNER: Final = "billing.low_balance.off"
+
+# Buyers who chose nothing get the shop's default, from when they first have that much: who buys
+# less than that, or had less when this came, has not fallen below anything.
+_ARM: Final = """
+    INSERT INTO billing_balancealert (user_id, is_low)
+    SELECT wallet.user_id, false FROM credits_wallet AS wallet
+    WHERE wallet.balance - wallet.held >= %(default)s
+        AND NOT EXISTS (
+            SELECT FROM billing_balancealert AS alert WHERE alert.user_id = wallet.user_id)
+        AND EXISTS (
+            SELECT FROM billing_purchase AS purchase
+            WHERE purchase.user_id = wallet.user_id AND purchase.status = 'paid')
+    ON CONFLICT DO NOTHING"""
+
+# The wallet's row finds who may have crossed; only of them is worked out what they can spend. What
+# another worker has locked, it also flips; what it has flipped meanwhile, FOR UPDATE sees.
+_CROSS: Final = """
+    UPDATE billing_balancealert AS alert SET is_low = NOT alert.is_low
+    FROM (
+        SELECT one.id, coalesce(one.threshold, %(default)s) AS threshold,
+            credits_available(one.user_id) AS available
+        FROM billing_balancealert AS one JOIN credits_wallet AS wallet USING (user_id)
+        WHERE one.is_low <> (wallet.balance - wallet.held < coalesce(one.threshold, %(default)s))
+        FOR UPDATE OF one SKIP LOCKED
+    ) AS now
+    WHERE alert.id = now.id AND alert.is_low <> (now.available < now.threshold)
+    RETURNING alert.user_id, alert.is_low, now.available, now.threshold,
+        extract(epoch FROM statement_timestamp())::text"""
+
+
+def watch() -> int:
+    """Write a mail to each user who has fallen below their threshold since the last time.
+
+    Answers how many. What has expired counts from when it is booked: `ledger.expire_due` runs
+    before. One set-wise pass over alerts and wallets, which locks only the alerts that change.
+    """
+    default = {"default": settings.LOW_BALANCE_CREDITS}
+    with transaction.atomic(), connection.cursor() as cursor:
+        if settings.LOW_BALANCE_CREDITS:
+            cursor.execute(_ARM, default)
+        cursor.execute(_CROSS, default)
+        fallen = [row for row in cursor.fetchall() if row[1]]
+        users = User.objects.in_bulk([row[0] for row in fallen])
+        for user_id, _, available, threshold, moment in fallen:
+            mails.tell(
+                users[user_id],
+                "low_balance",
+                f"at:{moment}",
+                available=available,
+                threshold=threshold,
+                off=off_path(users[user_id]),
+            )
+    return len(fallen)
+
+
+def threshold_of(user: User) -> int:
+    """Below how many credits the user gets a mail; 0 is never."""
+    alert = BalanceAlert.objects.filter(user=user).first()
+    if alert is not None and alert.threshold is not None:
+        return alert.threshold
+    return settings.LOW_BALANCE_CREDITS
+
+
+def set_threshold(user: User, threshold: int) -> None:
+    """Have a mail sent when the user falls below so many credits; 0 is never.
+
+    Who is below already gets none: they see it where they set it.
+    """
+    is_low = ledger.balance_of(user) < threshold
+    BalanceAlert.objects.update_or_create(
+        user=user, defaults={"threshold": threshold, "is_low": is_low}
+    )
+
+
+def off_path(user: User) -> str:
+    """Where to switch the mails off without signing in: what the mail itself links to."""
+    return reverse("alerts_off", args=[Signer(salt=_SIGNER).sign(str(user.pk))])
+
+
+def user_of(token: str) -> User | None:
+    """Whose mails a link of `off_path` is about."""
+    try:
+        return User.objects.filter(pk=Signer(salt=_SIGNER).unsign(token)).first()
+    except BadSignature:
+        return None

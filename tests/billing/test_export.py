@@ -1,0 +1,184 @@
+"""`/dashboard/account/export`: everything about oneself, and nothing about anybody else."""
+
+import json
+import tracemalloc
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from billing import export, mails
+from billing.models import (
+    BalanceAlert,
+    Charge,
+    Event,
+    PlanChange,
+    Purchase,
+    StripeCustomer,
+    Subscription,
+)
+from credits import ledger
+from credits.models import Adjustment, Wallet
+
+pytestmark = pytest.mark.django_db
+URL = "/dashboard/account/export"
+LISTS = [
+    "purchases", "subscriptions", "plan_changes", "charges", "refunds", "entries", "lots", "holds",
+    "transfers", "adjustments", "mails", "stripe_events",
+]  # fmt: skip
+
+
+@pytest.fixture
+def browser(user) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def downloaded(client: Client) -> dict:
+    response = client.get(URL)
+    assert response.status_code == 200
+    return json.loads(b"".join(response.streaming_content))
+
+
+def fill(user: User, mark: str, staff: User) -> None:
+    """One of everything, each with a mark to know it by."""
+    EmailAddress.objects.create(user=user, email=f"{mark}@example.com", verified=True, primary=True)
+    StripeCustomer.objects.create(user=user, email=user.email, stripe_id=f"cus_{mark}")
+    order = {"credits": 500, "unit_price_e4": 95, "total": 475, "currency": "usd"}
+    purchase = Purchase.objects.create(
+        user=user, mode="payment", status="paid", paid_at=timezone.now(), **order,
+        stripe_session_id=f"cs_{mark}", stripe_payment_id=f"pi_{mark}",
+    )  # fmt: skip
+    plan = Subscription.objects.create(
+        user=user, stripe_id=f"sub_{mark}", status="active", credits=500, total=475,
+        currency="usd", current_period_end=timezone.now(), fetched_at=timezone.now(),
+    )  # fmt: skip
+    PlanChange.objects.create(subscription=plan, **order)
+    Charge.objects.create(
+        stripe_id=f"ch_{mark}", purchase=purchase, entry_key=mark, amount=475, refunded=75,
+        fetched_at=timezone.now(),
+    )  # fmt: skip
+    purchase.refunds.create(entry_key=mark, amount=75, reason=f"{mark} asked", actor=staff)
+    wallet = ledger.wallet_of(user)
+    ledger.grant(wallet, 500, key=f"purchase:{mark}", kind="purchase", paid=475)
+    ledger.spend(wallet, 20, key=f"job:{mark}", note=f"Für {mark}: “ok”")
+    ledger.hold(wallet, 30, key=f"hold-{mark}", expires_in=timezone.timedelta(hours=1))
+    ledger.send(wallet, 40, key=f"gift:{mark}")
+    Adjustment.objects.create(user=user, amount=5, reason=f"{mark}!", key=mark, asked_by=staff)
+    mails.tell(user, "restored", f"charge:{mark}", credits=500)
+    BalanceAlert.objects.create(user=user, threshold=100)
+    Event.objects.create(
+        stripe_id=f"evt_{mark}", type="charge.refunded", customer_id=f"cus_{mark}",
+        payload=json.dumps({"data": {"object": {"email": f"{mark}@x.example"}}}),
+    )  # fmt: skip
+
+
+def test_it_is_everything_about_oneself(browser, user, other_user, staff):
+    fill(user, "ada", staff)
+    fill(other_user, "mallory", staff)
+    response = browser.get(URL)
+    assert response["Content-Type"] == "application/json"
+    assert "no-store" in response["Cache-Control"]
+    name = f"my-data-{timezone.now():%Y-%m-%d}.json"
+    assert response["Content-Disposition"] == f'attachment; filename="{name}"'
+    text = b"".join(response.streaming_content).decode()
+    assert "mallory" not in text
+    assert "eve@" not in text
+    assert "admin@" not in text  # who of the staff did it is the staff's
+
+    data = json.loads(text)
+    assert list(data) == ["version", "exported_at", "account", "credits", *LISTS]
+    assert data["version"] == 1
+    assert data["account"] | {"joined": "", "last_sign_in": "", "sessions": []} == {
+        "id": user.pk, "email": "ada@example.com", "joined": "", "last_sign_in": "",
+        "email_addresses": [{"email": "ada@example.com", "verified": True, "primary": True}],
+        "sessions": [], "stripe_customer_id": "cus_ada", "low_balance_alert": 100,
+    }  # fmt: skip
+    assert len(data["account"]["sessions"]) == 1
+    assert data["credits"] == {"balance": 440, "held": 30, "owed": 0, "available": 410}
+    counts = {name: len(data[name]) for name in LISTS}
+    assert counts == dict.fromkeys(LISTS, 1) | {"entries": 3}
+    purchase = data["purchases"][0]
+    assert (purchase["total"], purchase["currency"]) == (475, "usd")
+    assert purchase["created_at"].endswith("Z")
+    assert data["charges"][0]["purchase_currency"] == "usd"
+    assert data["plan_changes"][0]["subscription_stripe_id"] == "sub_ada"
+    entries = data["entries"]
+    assert [entry["amount"] for entry in entries] == [500, -20, -40]
+    assert entries[1]["note"] == "Für ada: “ok”"
+    event = data["stripe_events"][0]
+    assert event["payload"]["data"]["object"]["email"] == "ada@x.example"
+
+
+def test_every_column_is_thought_of(browser, user, staff):
+    """A new table that refers to users is exported, or named here with the reason why not."""
+    known = {
+        # Exported.
+        "account_emailaddress", "accounts_session", "billing_balancealert", "billing_mail",
+        "billing_purchase", "billing_stripecustomer", "billing_subscription", "credits_adjustment",
+        "credits_wallet",
+        # What one did as staff is the shop's; ids only.
+        "billing_event", "billing_refund", "credits_entry", "django_admin_log",
+        # Rights of staff.
+        "accounts_user_groups", "accounts_user_user_permissions",
+    }  # fmt: skip
+    found = {
+        field.related_model._meta.db_table
+        for field in User._meta.get_fields(include_hidden=True)
+        if field.is_relation and field.auto_created
+    } | {field.m2m_db_table() for field in User._meta.many_to_many}
+    assert found == known
+
+
+def test_one_without_anything_gets_that(browser, user):
+    data = downloaded(browser)
+    assert data["credits"] == {"balance": 0, "held": 0, "owed": 0, "available": 0}
+    assert {name: data[name] for name in LISTS} == {name: [] for name in LISTS}
+    assert not Wallet.objects.exists()
+
+
+def test_it_goes_on_over_batches(browser, user, monkeypatch):
+    monkeypatch.setattr(export, "BATCH", 3)
+    monkeypatch.setattr(export._rows, "__kwdefaults__", {"size": 3})
+    wallet = ledger.wallet_of(user)
+    for number in range(10):
+        ledger.grant(wallet, 10, key=f"g{number}", kind="promotion", category="promotional")
+    assert [entry["key"] for entry in downloaded(browser)["entries"]] == [
+        f"g{number}" for number in range(10)
+    ]
+
+
+def test_it_is_for_the_signed_in_by_get_and_not_too_often(client, browser, user):
+    assert client.get(URL)["Location"].startswith("/accounts/login/")
+    assert browser.post(URL).status_code == 405
+    head = browser.head(URL)
+    assert (head.status_code, b"".join(head.streaming_content)) == (200, b"")
+    for _ in range(10):
+        downloaded(browser)
+    refused = browser.get(URL)
+    assert refused.status_code == 429
+    assert "Too many tries" in refused.content.decode()
+
+
+@pytest.mark.corrupts_the_books  # entries without lots
+def test_100_000_entries_take_the_memory_of_one_batch(user):
+    wallet = ledger.wallet_of(user)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO credits_entry
+                (wallet_id, kind, account, amount, owed, balance, key, note, created_at)
+            SELECT %s, 'spend', 'spent', -1, 0, 1000000 - n, 'job:' || n, 'A picture', now()
+            FROM generate_series(1, 100000) AS n""",
+            [wallet.pk],
+        )
+    tracemalloc.start()
+    size = sum(len(piece) for piece in export.own_data(user))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size > 10_000_000
+    assert peak < 10_000_000
