@@ -40,20 +40,20 @@ _ARM: Final = """
             WHERE purchase.user_id = wallet.user_id AND purchase.status = 'paid')
     ON CONFLICT DO NOTHING"""
 
-# The wallet's row finds who may have crossed; only of them is worked out what they can spend. What
-# another worker has locked, it also flips; what it has flipped meanwhile, FOR UPDATE sees.
+# The wallet's row finds who may have crossed; only of them is worked out what they can spend. Of two
+# workers at once the second waits for the row, and then sees that it has been flipped.
 _CROSS: Final = """
+    WITH perhaps AS MATERIALIZED (
+        SELECT alert.id, coalesce(alert.threshold, %(default)s) AS threshold,
+            credits_available(alert.user_id) AS available
+        FROM billing_balancealert AS alert JOIN credits_wallet AS wallet USING (user_id)
+        WHERE alert.is_low <> (
+            wallet.balance - wallet.held < coalesce(alert.threshold, %(default)s)) {only}
+    )
     UPDATE billing_balancealert AS alert SET is_low = NOT alert.is_low
-    FROM (
-        SELECT one.id, coalesce(one.threshold, %(default)s) AS threshold,
-            credits_available(one.user_id) AS available
-        FROM billing_balancealert AS one JOIN credits_wallet AS wallet USING (user_id)
-        WHERE one.is_low <> (wallet.balance - wallet.held < coalesce(one.threshold, %(default)s))
-            {only}
-        FOR UPDATE OF one SKIP LOCKED
-    ) AS now
-    WHERE alert.id = now.id AND alert.is_low <> (now.available < now.threshold)
-    RETURNING alert.user_id, alert.is_low, now.available, now.threshold,
+    FROM perhaps
+    WHERE alert.id = perhaps.id AND alert.is_low <> (perhaps.available < perhaps.threshold)
+    RETURNING alert.user_id, alert.is_low, perhaps.available, perhaps.threshold,
         extract(epoch FROM statement_timestamp())::text"""
 
 # A hold is no entry, and there are never many open ones.
