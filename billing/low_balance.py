@@ -40,8 +40,8 @@ _ARM: Final = """
             WHERE purchase.user_id = wallet.user_id AND purchase.status = 'paid')
     ON CONFLICT DO NOTHING"""
 
-# The wallet's row finds who may have crossed; only of them is worked out what they can spend. Of two
-# workers at once the second waits for the row, and then sees that it has been flipped.
+# The wallet's row finds who may have crossed; only of them is worked out what they can spend. Of
+# two workers at once the second waits for the row, and then sees that it has been flipped.
 _CROSS: Final = """
     WITH perhaps AS MATERIALIZED (
         SELECT alert.id, coalesce(alert.threshold, %(default)s) AS threshold,

@@ -20,6 +20,7 @@ SIGNED_IN = [
     "/dashboard",
     "/dashboard?kind=spend&kind=purchase&from=2020-01-01&to=2099-12-31",
     "/dashboard?kind=dispute",
+    "/dashboard/alerts",
     "/accounts/email/",
     "/accounts/password/change/",
 ]
