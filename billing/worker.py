@@ -32,7 +32,7 @@ class Job:
 JOBS: Final = (
     Job("mails", 2, mails.send_due),
     Job("expiry", 60, ledger.expire_due),
-    Job("low balance", 60, low_balance.watch),  # after what has expired
+    Job("low balance", 60, low_balance.Watch()),  # after what has expired
 )
 
 TICK: Final = 1

@@ -10,7 +10,7 @@ from django.utils import timezone
 from billing import low_balance, mails
 from billing.models import BalanceAlert, Mail, Purchase
 from credits import ledger
-from credits.models import Wallet
+from credits.models import Entry, Wallet
 from tests.billing.test_fulfilment import order
 
 pytestmark = pytest.mark.django_db
@@ -162,6 +162,58 @@ def test_a_mail_and_its_crossing_are_written_together(buyer, wallet, monkeypatch
             low_balance.watch()
     assert BalanceAlert.objects.get().is_low is False
     assert low_balance.watch() == 1
+
+
+def test_after_the_first_look_only_those_are_looked_at_who_were_booked_on(
+    buyer, wallet, other_user, monkeypatch
+):
+    monkeypatch.setattr(low_balance, "MARGIN", 0)
+    look = low_balance.Watch()
+    assert look() == 0
+    # Not by the ledger: so that it is low, and no entry says so.
+    Wallet.objects.filter(user=buyer).update(balance=50)
+    assert look() == 0
+    assert low_balance.Watch()() == 1
+    Wallet.objects.filter(user=buyer).update(balance=500)
+    low_balance.watch()
+    spend(wallet, 450)
+    assert look() == 1
+    assert look() == 0
+    grant(wallet, 450)
+    assert look() == 0
+    ledger.hold(wallet, 450, key="h", expires_in=timedelta(hours=1))
+    assert look() == 1
+    assert [one["available"] for one in told()] == [50, 50, 50]
+
+
+def test_what_is_committed_late_is_not_missed(buyer, wallet):
+    look = low_balance.Watch()
+    look()
+    spend(wallet, 450)
+    late = look._newest = Entry.objects.latest("id").pk  # seen before this one was committed
+    assert look() == 1
+    assert look._newest == late
+
+
+def test_all_have_their_turn_again_after_a_time(buyer, wallet, monkeypatch):
+    monkeypatch.setattr(low_balance, "MARGIN", 0)
+    monkeypatch.setattr(low_balance, "WHOLE_EVERY", 0)
+    look = low_balance.Watch()
+    look()
+    Wallet.objects.filter(user=buyer).update(balance=50)
+    assert look() == 1
+    Wallet.objects.filter(user=buyer).update(balance=500)
+
+
+def test_what_fails_is_looked_at_again(buyer, wallet, monkeypatch):
+    look = low_balance.Watch()
+    look()
+    spend(wallet, 450)
+    with monkeypatch.context() as patch:
+        patch.setattr(mails, "tell", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            look()
+    assert look() == 1
 
 
 def test_with_nothing_to_tell_it_takes_two_statements(buyer, django_assert_num_queries):

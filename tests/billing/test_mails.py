@@ -130,14 +130,14 @@ def test_each_kind_of_mail_has_text_and_html_that_say_the_same(user, settings, k
          "/credits?credits=5000"),
         ("refund", {}, "$5.86 refunded",
          ["We have sent $5.86 of your purchase of 1 March 2026 back",
-          "The 617 credits that it had paid for have left",
-          "200 credits had been spent already and are owed"], "/dashboard"),
+          "The 617 credits that it had paid for have been taken back",
+          "200 of them had been spent already and are owed"], "/dashboard"),
         ("refund", {"credits": 1, "owed": 1}, "$5.86 refunded",
-         ["The credit that it had paid for has left",
-          "1 credit had been spent already and is owed"], "/dashboard"),
+         ["The credit that it had paid for has been taken back",
+          "1 of them had been spent already and is owed"], "/dashboard"),
         ("dispute", {}, "A payment of $11.72 is disputed",
          ["Your bank has taken back $11.72 that you had paid us on 1 March 2026",
-          "The 1,234 credits that it had paid for have left",
+          "The 1,234 credits that it had paid for have been taken back",
           "please ask your bank to withdraw it"], "/dashboard"),
         ("dispute_won", {}, "1,234 credits are back", ["the payment stands"], "/dashboard"),
         ("restored", {}, "1 credit is back", ["A refund to you could not be delivered"],
@@ -161,7 +161,7 @@ def test_what_a_mail_says(user, kind, changed, subject, sentences, link):
 def test_a_clawback_of_nothing_speaks_of_no_credits(user, kind):
     _, text, html = told(user, kind, credits=0, owed=0)
     for part in (text, html.text):
-        assert "left your balance" not in part
+        assert "taken back." not in part
         assert "owed" not in part
 
 

@@ -24,6 +24,7 @@ SIGNED_IN = [
     "/dashboard/plan/cancel",
     "/dashboard/account",
     "/dashboard/account/close",
+    "/dashboard/alerts",
     "/accounts/email/",
     "/accounts/password/change/",
 ]
