@@ -242,8 +242,9 @@ def revoke(
 ) -> Entry:
     """Take back credits that the grant with the key `of` brought: a refund, a lost dispute.
 
-    They come from its own lot first, then from other paid lots; what isn't there is owed, and the
-    next credits in repay it. Raises `InvalidTerms`, `UnknownGrant`, `MoreThanGranted`.
+    They come from its own lot and what was restored of it, then from other paid lots; what isn't
+    there is owed, and the next credits in repay it. Raises `InvalidTerms`, `UnknownGrant`,
+    `MoreThanGranted`.
     """
     if kind not in CLAWBACKS:
         raise errors.InvalidTerms(f"{kind!r} takes nothing back.")
