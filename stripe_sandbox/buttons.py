@@ -9,6 +9,7 @@ from stripe_sandbox import (
     delivery,
     disputes,
     faults,
+    passing,
     payments,
     refunds,
     renewals,
@@ -71,6 +72,12 @@ def told(fault: faults.Fault) -> str:
     }[fault["kind"]]
     times = "once" if fault["times"] == 1 else f"{fault['times']} times"
     return f"{call} ({fault['method']}) will {words}, {times}."
+
+
+def _let_pass(form: Form) -> str:
+    hours = _whole(form, "hours", 1, passing.MOST_HOURS)
+    passing.pass_(hours)
+    return "An hour has gone by." if hours == 1 else f"{hours} hours have gone by."
 
 
 def _advance(form: Form) -> str:
@@ -176,6 +183,7 @@ def _whole(form: Form, name: str, least: int, most: int) -> int:
 
 
 WISHES: dict[str, Callable[[Form], str]] = {
+    "pass": _let_pass,
     "advance": _advance,
     "card": _card,
     "retry": _retry,

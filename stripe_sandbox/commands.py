@@ -11,6 +11,7 @@ from stripe_sandbox import (
     delivery,
     disputes,
     faults,
+    passing,
     payments,
     refunds,
     renewals,
@@ -79,6 +80,12 @@ def _events(argument: str, body: Body) -> list[Body]:
 def _deliver_event(argument: str, body: Body) -> Body:
     times = range(int(body.get("times", 1)))
     return {"statuses": [delivery.deliver_again(argument) for _ in times]}
+
+
+def _let_pass(argument: str, body: Body) -> Body:
+    with store.transaction():
+        passing.pass_(int(body["hours"]))
+    return {}
 
 
 def _advance(argument: str, body: Body) -> Body:
@@ -198,6 +205,7 @@ COMMANDS: list[tuple[str, str, Callable[[str, Body], Any]]] = [
     ("POST", "deliveries", _set_deliveries),
     ("GET", "events", _events),
     ("POST", "events/*/deliver", _deliver_event),
+    ("POST", "time", _let_pass),
     ("POST", "subscriptions/*/advance", _advance),
     ("POST", "subscriptions/*/card", _set_card),
     ("POST", "subscriptions/*/retry", _retry),

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from stripe_sandbox import buttons, debits, delivery, disputes, faults, payments, store
+from stripe_sandbox import buttons, debits, delivery, disputes, faults, payments, renewals, store
 from stripe_sandbox.errors import ApiError
 
 Body = dict[str, Any]
@@ -58,7 +58,7 @@ def _subscriptions() -> list[Body]:
         subscription
         | {
             "words": _words(subscription),
-            "may_advance": subscription["status"] in {"active", "past_due"},
+            "may_advance": subscription["status"] in renewals.LIVE,
             "card_declines": subscription.get("_card_declines", False),
             "invoice": _unpaid_page(subscription),
         }

@@ -7,6 +7,9 @@ from stripe_sandbox.errors import invalid, missing
 from stripe_sandbox.payments import Card
 from stripe_sandbox.store import Object
 
+LIVE = {"active", "past_due"}
+"""Subscriptions that renew."""
+
 OUTCOMES = {"canceled", "unpaid"}
 """What can be set to become of a subscription whose last retry has failed."""
 
@@ -24,7 +27,7 @@ def set_card(subscription: Object, card: Card) -> Object:
 def advance(id: str) -> Object:
     """A month goes by: the subscription renews, paid or past due, or ends if it was to."""
     subscription = subscriptions.found(id)
-    _check_status(subscription, {"active", "past_due"})
+    _check_status(subscription, LIVE)
     item = subscription["items"]["data"][0]
     if (subscription["cancel_at"] or math.inf) <= item["current_period_end"]:
         return subscriptions.end(subscription, at=subscription["cancel_at"])

@@ -179,8 +179,8 @@ def _repriced(subscription: Object, items: list[Object]) -> Object:
             param="items[0][id]",
             code="resource_missing",
         )
-    kept = 1 if "price_data" in wanted else item["quantity"]
-    quantity = wanted["quantity"] if "quantity" in wanted else kept
+    kept: int = 1 if "price_data" in wanted else item["quantity"]
+    quantity = wanted.get("quantity", kept)
     if quantity < 1:
         raise invalid("This value must be greater than or equal to 1.", param="items[0][quantity]")
     if "price_data" not in wanted:

@@ -124,6 +124,10 @@ class Sandbox:
     def advance(self, subscription_id: str) -> dict[str, Any]:
         return self._call("POST", f"subscriptions/{subscription_id}/advance", {})
 
+    def let_pass(self, hours: int) -> None:
+        """All that has happened becomes so many hours older, and what has become due is done."""
+        self._call("POST", "time", {"hours": hours})
+
     def fail_renewals(self, subscription_id: str) -> dict[str, Any]:
         """Have it paid by a card that declines from now on."""
         return self._call(

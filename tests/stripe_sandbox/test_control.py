@@ -339,3 +339,13 @@ def test_faults_are_ordered_for_what_changes_as_well(sandbox, press, call):
         "fault", call=call, trouble="lose_reply", times="1"
     )
     assert sandbox.faults()[0]["path"] == call
+
+
+def test_time_goes_by_at_the_press_of_a_button(sandbox, api, press):
+    session = api.v1.checkout.sessions.create(order())
+    for hours in ("0", "8785", "soon", ""):
+        assert "Nothing was changed. Give hours as a whole number" in press("pass", hours=hours)
+    assert "An hour has gone by." in press("pass", hours="1")
+    assert api.v1.checkout.sessions.retrieve(session.id).status == "open"
+    assert "24 hours have gone by." in press("pass", hours="24")
+    assert api.v1.checkout.sessions.retrieve(session.id).status == "expired"
