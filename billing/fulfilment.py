@@ -49,7 +49,8 @@ def fulfil_checkout(session: Mapping[str, Any]) -> None:
     if session.get("payment_status") == "no_payment_required":
         raise Quarantined("The session was completed without a payment.", purchase)
     if session.get("payment_status") != "paid":
-        _wait(purchase)
+        if session.get("status") == "complete":
+            _wait(purchase)
         return
     if purchase is None:
         purchase = _adopt(

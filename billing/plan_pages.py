@@ -1,6 +1,7 @@
 """The page of the monthly plan: what it brings, what comes next, and its change."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, Final
 
 from django.contrib import messages
@@ -155,7 +156,7 @@ def resume(request: SignedInRequest) -> HttpResponse:
     return _to_plan()
 
 
-def _or_refuse(verb: Any, user: User) -> None:
+def _or_refuse(verb: Callable[[User], object], user: User) -> None:
     try:
         verb(user)
     except plans.NoPlan:

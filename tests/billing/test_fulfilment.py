@@ -460,6 +460,13 @@ def test_a_bank_debit_that_failed_closes_its_purchase(client, user):
     assert mail.context == {"credits": 1234, "total": 1172, "mode": "payment"}
 
 
+def test_a_page_that_is_still_open_is_no_payment_under_way(user):
+    purchase = order(user)
+    fulfilment.fulfil_checkout(session_of(purchase, payment_status="unpaid", status="open"))
+    assert_nothing_granted(purchase)
+    assert purchase.status == "pending"
+
+
 def test_what_a_bank_has_paid_is_not_under_way_again(client, user):
     purchase = order(user)
     post(client, event("checkout.session.async_payment_succeeded", session_of(purchase)))

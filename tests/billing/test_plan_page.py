@@ -129,7 +129,7 @@ def test_the_plan_and_what_comes_next(buyer, user):
     assert "500 a month" in page
     assert "$4.75 a month" in page
     assert "Next payment 3 December 2099" in page
-    assert "Change from 3 December 2099 on" in page
+    assert "Change from 3 December 2099" in page
     assert "From 3 December 2099 on 2,000" not in page
 
 
