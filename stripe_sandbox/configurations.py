@@ -26,7 +26,10 @@ DEFAULT: dict[str, Any] = {
         "mode": "at_period_end",
         "proration_behavior": "none",
     },
-    "subscription_pause": {"duration": None, "enabled": False},
+    "subscription_pause": {
+        "duration": {"interval_options": [], "type": "interval_options"},
+        "enabled": False,
+    },
     "subscription_update": {
         "billing_cycle_anchor": None,
         "default_allowed_updates": [],

@@ -12,7 +12,7 @@ from stripe_sandbox.shapes import KINDS, fields
 from tests.stripe_sandbox.helpers import order, subscribe
 
 ONLY_WHEN_ASKED_FOR = {"line_items", "payments", "refunds", "sources", "subscriptions", "tax_ids"}
-ONLY_WHEN_IT_IS_SO = {"account", "context", "deleted", "previous_attributes"}
+ONLY_WHEN_IT_IS_SO = {"account", "context", "deleted", "previous_attributes", "secret"}
 LEFT_OUT = ONLY_WHEN_ASKED_FOR | ONLY_WHEN_IT_IS_SO | {"plan"}  # an older word for a price
 
 
@@ -30,6 +30,12 @@ def test_every_answer_fits_its_class(sandbox, api, receiver, kind):
     sandbox.advance(subscription)
     api.v1.subscriptions.update(subscription, {"cancel_at_period_end": True})
     api.v1.billing_portal.sessions.create({"customer": customer})
+    api.v1.billing_portal.configurations.create(
+        {"features": {"invoice_history": {"enabled": True}}}
+    )
+    api.v1.webhook_endpoints.create(
+        {"url": "https://shop.example/webhook", "enabled_events": ["invoice.paid"]}
+    )
 
     found = {
         "balance_transaction": lambda: sandbox.objects("dispute")[0]["balance_transactions"],
