@@ -140,3 +140,8 @@ def settle_charge(fetched: Fetched) -> None:
 def _share(credits: int, money: int, charged: int) -> int:
     """The credits that go with a part of the money, rounded down; all of them with all of it."""
     return credits * min(money, charged) // charged
+
+
+def due(charge: Charge, granted: int) -> int:
+    """The credits that should be revoked of what a charge brought, as it is known here."""
+    return _share(granted, charge.refunded + charge.withdrawn, charge.amount)

@@ -37,12 +37,24 @@ def record_subscription(fetched: Fetched) -> None:
     """Store a subscription's state, unless a later one is stored. Call it in a transaction."""
     found = fetched.subscription
     metadata = our_metadata(found.get("metadata"))
+    state = {**state_of(found), "fetched_at": fetched.at}
+    known, is_new = Subscription.objects.select_for_update().get_or_create(
+        stripe_id=found["id"],
+        defaults={"user": buyer_of(metadata, stripe_id(found.get("customer"))), **state},
+    )
+    if not is_new and known.fetched_at <= fetched.at:
+        Subscription.objects.filter(pk=known.pk).update(**state)
+
+
+def state_of(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What we keep of a subscription, as fields of our row. Raises `NotOurs`, `Quarantined`."""
+    metadata = our_metadata(found.get("metadata"))
     (item,) = found["items"]["data"]
     credits = whole_number(metadata.get("credits"))
     if credits is None or credits > MAX_CREDITS:
         raise Quarantined("The subscription doesn't say how many credits it sells.")
     end = item.get("current_period_end") or found.get("current_period_end")
-    state = {
+    return {
         "status": found["status"],
         "credits": credits,
         "total": item["price"]["unit_amount"] * item.get("quantity", 1),
@@ -50,11 +62,4 @@ def record_subscription(fetched: Fetched) -> None:
         "current_period_end": datetime.fromtimestamp(end, UTC) if end else None,
         # The portal sets the date instead where it cancels at a period's end.
         "cancel_at_period_end": bool(found.get("cancel_at_period_end") or found.get("cancel_at")),
-        "fetched_at": fetched.at,
     }
-    known, is_new = Subscription.objects.select_for_update().get_or_create(
-        stripe_id=found["id"],
-        defaults={"user": buyer_of(metadata, stripe_id(found.get("customer"))), **state},
-    )
-    if not is_new and known.fetched_at <= fetched.at:
-        Subscription.objects.filter(pk=known.pk).update(**state)

@@ -130,4 +130,13 @@ class Migration(migrations.Migration):
                 'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='billing_refund_amount')],
             },
         ),
+        migrations.AlterField(
+            model_name='purchase',
+            name='status',
+            field=models.CharField(choices=[('pending', 'Waiting for payment'), ('paid', 'Paid'), ('expired', 'Expired'), ('failed', 'Payment failed'), ('review', 'Being checked'), ('settled', 'Settled by hand')], default='pending', max_length=8, verbose_name='status'),
+        ),
+        migrations.AddIndex(
+            model_name='purchase',
+            index=models.Index(condition=models.Q(('status', 'pending')), fields=['created_at'], name='billing_purchase_pending'),
+        ),
     ]
