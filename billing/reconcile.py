@@ -467,7 +467,9 @@ def _is_paid(user_id: int, key: str) -> bool:
     if kind == "invoice":
         name, request = "status", partial(client.invoices.retrieve, about)
     elif kind == "purchase":
-        purchase = Purchase.objects.filter(pk=uuid_of(about), user_id=user_id).first()
+        purchase_id = uuid_of(about)
+        orders = Purchase.objects.filter(user_id=user_id)
+        purchase = orders.filter(pk=purchase_id).first() if purchase_id else None
         if purchase is None or purchase.stripe_session_id is None:
             return False
         request = partial(client.checkout.sessions.retrieve, purchase.stripe_session_id)
@@ -475,7 +477,7 @@ def _is_paid(user_id: int, key: str) -> bool:
     else:
         return True  # no payment's key
     try:
-        found = stripe_api.call(request, Clock())
+        found: dict[str, Any] = stripe_api.call(request, Clock()).to_dict()
     except StripeRefused as error:
         if not stripe_api.is_missing(error):
             raise
