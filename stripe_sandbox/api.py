@@ -15,7 +15,17 @@ import stripe.params.billing_portal
 import stripe.params.checkout
 from django.http import HttpRequest, HttpResponse
 
-from stripe_sandbox import checkout, customers, disputes, faults, portal, refunds, shapes, store
+from stripe_sandbox import (
+    checkout,
+    customers,
+    disputes,
+    faults,
+    portal,
+    products,
+    refunds,
+    shapes,
+    store,
+)
 from stripe_sandbox import subscriptions as subs
 from stripe_sandbox.errors import ApiError, invalid, missing, unsupported
 from stripe_sandbox.expand import expand
@@ -154,10 +164,16 @@ ROUTES = [
         P.InvoicePaymentRetrieveParams,
         _retrieve("invoice_payment", "invoice_payment"),
     ),
+    _route("POST", "products", P.ProductCreateParams, products.create),
     _route("GET", "products/{id}", P.ProductRetrieveParams, _retrieve("product")),
     _route("GET", "prices/{id}", P.PriceRetrieveParams, _retrieve("price", "price")),
     _route("POST", "billing_portal/sessions", P.billing_portal.SessionCreateParams, portal.create),
-    _route("GET", "events", P.EventListParams, list_of("event", "types", "type", "created")),
+    _route(
+        "GET",
+        "events",
+        P.EventListParams,
+        list_of("event", "types", "type", "delivery_success", "created"),
+    ),
     _route("GET", "events/{id}", P.EventRetrieveParams, _retrieve("event")),
 ]
 

@@ -13,6 +13,9 @@ CALLS = {
     "/v1/customers": "Customers",
     "/v1/checkout/sessions": "Checkout Sessions",
     "/v1/billing_portal/sessions": "Portal sessions",
+    "/v1/refunds": "Refunds",
+    "/v1/products": "Products",
+    "/v1/subscriptions": "Subscription changes",
 }
 
 TROUBLES: dict[str, tuple[str, dict[str, Any]]] = {

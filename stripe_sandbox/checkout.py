@@ -8,6 +8,7 @@ from stripe_sandbox import (
     events,
     lists,
     payments,
+    products,
     settings,
     store,
     subscriptions,
@@ -170,9 +171,8 @@ def _check_item(item: Object, mode: str, at: str) -> None:
             "You must provide recurring prices in `subscription` mode, and only there.",
             param=f"{at}[price_data]",
         )
-    recurring = data.get("recurring", {})
-    if recurring and (recurring["interval"], recurring.get("interval_count", 1)) != ("month", 1):
-        raise unsupported("intervals other than a month")
+    if "recurring" in data:
+        products.check_monthly(data["recurring"])
 
 
 def _bad_total(bound: str, amount: int, currency: str, code: str) -> ApiError:
@@ -248,6 +248,8 @@ def pay(id: str, method: Card | Account, email: str | None = None) -> Object:
     session = found(id)
     if session["status"] != "open":
         return session
+    if session["customer"]:
+        customers.alive(session["customer"])
     is_monthly = session["mode"] == "subscription"
     if isinstance(method, Card):
         payments.check(method)

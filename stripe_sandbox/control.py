@@ -50,25 +50,22 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 def _sessions() -> list[Body]:
-    waiting = {
-        intent["id"]
-        for intent in store.all_of("payment_intent")
-        if intent["status"] == "processing"
-    }
-    return [
-        session | {"is_waiting": session["payment_intent"] in waiting}
-        for session in store.all_of("checkout.session", limit=20)
-    ]
+    sessions = store.all_of("checkout.session", limit=20)
+    return [session | {"is_waiting": _is_waiting(session)} for session in sessions]
+
+
+def _is_waiting(session: Body) -> bool:
+    intent = store.get("payment_intent", session["payment_intent"] or "")
+    return intent is not None and intent["status"] == "processing"
 
 
 def _charges() -> list[Body]:
-    refunds = store.all_of("refund")
     return [
         charge
         | {
             "left": charge["amount"] - charge["amount_refunded"],
             "disputes": disputes.disputes_of(charge),
-            "refunds": [refund for refund in refunds if refund["charge"] == charge["id"]],
+            "refunds": store.all_of("refund", charge=charge["id"]),
         }
         for charge in store.all_of("charge", limit=20)
     ]

@@ -66,9 +66,8 @@ def charge_of(id: str) -> Object | None:
         return store.get("charge", found["latest_charge"] or "")
     if kind == "checkout.session":
         return charge_of(found["payment_intent"] or found.get("invoice") or "")
-    for payment in store.all_of("invoice_payment"):
-        if kind == "invoice" and payment["invoice"] == id:
-            return charge_of(payment["payment"]["payment_intent"])
+    for payment in store.all_of("invoice_payment", invoice=id):
+        return charge_of(payment["payment"]["payment_intent"])
     return None
 
 

@@ -39,7 +39,9 @@ def create(params: Params) -> Object:
 
 
 def is_open(session: Object) -> bool:
-    return bool(session["created"] + LIFETIME > time.time())
+    """Whether the link is young enough, and its customer still there."""
+    is_gone = store.held(session["customer"]).get("deleted", False)
+    return not is_gone and bool(session["created"] + LIFETIME > time.time())
 
 
 def subscriptions_of(session: Object) -> list[Object]:

@@ -1,11 +1,11 @@
 """Subscriptions, their months and their invoices."""
 
 import calendar
+import math
 import time
 from datetime import UTC, datetime
-from typing import Any
 
-from stripe_sandbox import events, payments, settings, shapes, store
+from stripe_sandbox import events, payments, products, settings, shapes, store
 from stripe_sandbox.errors import invalid, missing, unsupported
 from stripe_sandbox.params import Params, merged
 from stripe_sandbox.payments import Card
@@ -15,7 +15,7 @@ from stripe_sandbox.store import Object
 def start(session: Object, card: Card) -> tuple[Object, Object]:
     """The subscription that a Checkout Session sells, its first month paid."""
     item = session["_line_items"][0]
-    price = _price(item["price_data"])
+    price = products.price_of(item["price_data"], at="line_items[0][price_data]")
     now = int(time.time())
     subscription_id = store.new_id("sub")
     subscription: Object = {
@@ -70,47 +70,6 @@ def start(session: Object, card: Card) -> tuple[Object, Object]:
 
 def _details(reason: str | None) -> Object:
     return {"comment": None, "feedback": None, "reason": reason}
-
-
-def _price(data: Object) -> Object:
-    now = int(time.time())
-    product = store.put(
-        {
-            "id": store.new_id("prod"),
-            "object": "product",
-            "active": True,
-            "created": now,
-            "images": [],
-            "livemode": False,
-            "marketing_features": [],
-            "metadata": {},
-            "name": data["product_data"]["name"],
-            "type": "service",
-            "updated": now,
-        }
-    )
-    recurring = data["recurring"]
-    return store.put(
-        {
-            "id": store.new_id("price"),
-            "object": "price",
-            "active": True,
-            "billing_scheme": "per_unit",
-            "created": now,
-            "currency": data["currency"].lower(),
-            "livemode": False,
-            "metadata": {},
-            "product": product["id"],
-            "recurring": {
-                "interval": recurring["interval"],
-                "interval_count": recurring.get("interval_count", 1),
-                "usage_type": "licensed",
-            },
-            "type": "recurring",
-            "unit_amount": data["unit_amount"],
-            "unit_amount_decimal": str(data["unit_amount"]),
-        }
-    )
 
 
 def next_month(at: int, anchor: int) -> int:
@@ -169,7 +128,7 @@ def _bill(subscription: Object, reason: str, period: tuple[int, int]) -> Object:
                     "object": "line_item",
                     "amount": amount,
                     "currency": subscription["currency"],
-                    "description": _product_name(item["price"]),
+                    "description": products.name_of(item["price"]),
                     "discountable": True,
                     "discounts": [],
                     "livemode": False,
@@ -253,20 +212,15 @@ def _bill(subscription: Object, reason: str, period: tuple[int, int]) -> Object:
     return invoice
 
 
-def _product_name(price: Object) -> str:
-    product = store.get("product", price["product"])
-    return product["name"] if product else ""
-
-
 def advance(id: str) -> Object:
     """A month goes by: the subscription renews and is paid, or ends if it was cancelled."""
     subscription = _found(id)
     if subscription["status"] != "active":
         raise invalid(f"The subscription is {subscription['status']}.")
-    if subscription["cancel_at_period_end"]:
+    item = subscription["items"]["data"][0]
+    if (subscription["cancel_at"] or math.inf) <= item["current_period_end"]:
         return end(subscription, at=subscription["cancel_at"])
     last_invoice = subscription["latest_invoice"]
-    item = subscription["items"]["data"][0]
     before = {name: item[name] for name in ("current_period_start", "current_period_end")}
     item["current_period_start"] = before["current_period_end"]
     item["current_period_end"] = next_month(
@@ -296,32 +250,101 @@ def end(subscription: Object, *, at: int | None = None) -> Object:
 
 
 def update(id: str, params: Params) -> Object:
-    """Cancel at the period's end, resume, or new metadata; other changes are a 501."""
-    unknown = set(params) - {"cancel_at_period_end", "metadata", "expand"}
+    """A new price from the next renewal, the end or its taking back, or metadata; the rest is a
+    501."""
+    unknown = set(params) - {
+        "cancel_at", "cancel_at_period_end", "expand", "items", "metadata", "proration_behavior",
+    }  # fmt: skip
     if unknown:
         raise unsupported(f"changing {', '.join(sorted(unknown))} of a subscription")
     subscription = _found(id)
     if subscription["status"] == "canceled":
         raise invalid("A canceled subscription can only update its cancellation_details.")
-    changed: dict[str, Any] = {}
-    if (
-        params.get("cancel_at_period_end", subscription["cancel_at_period_end"])
-        != (subscription["cancel_at_period_end"])
-    ):
-        ends = params["cancel_at_period_end"]
-        changed = {
-            "cancel_at": subscription["items"]["data"][0]["current_period_end"] if ends else None,
-            "cancel_at_period_end": ends,
-            "canceled_at": int(time.time()) if ends else None,
-            "cancellation_details": _details("cancellation_requested" if ends else None),
-        }
+    proration = params.get("proration_behavior", "create_prorations" if "items" in params else "")
+    if proration not in {"", "none"}:
+        raise unsupported(f"prorations (proration_behavior={proration})")
+    changed = _ending(subscription, params)
     if "metadata" in params:
         changed["metadata"] = merged(subscription["metadata"], params["metadata"])
+    if "items" in params:
+        changed["items"] = subscription["items"] | {
+            "data": [_repriced(subscription, params["items"])]
+        }
     before = {name: subscription[name] for name in changed if subscription[name] != changed[name]}
+    if "items" in before:
+        before["items"] = {"data": before["items"]["data"]}
     if before:
         subscription |= changed
         events.emit("customer.subscription.updated", store.put(subscription), previous=before)
     return subscription
+
+
+def _ending(subscription: Object, params: Params) -> Object:
+    """What a change of the end changes."""
+    if {"cancel_at", "cancel_at_period_end"} <= set(params):
+        raise invalid(
+            "Received both cancel_at and cancel_at_period_end parameters. Please pass in only one."
+        )
+    period_end = subscription["items"]["data"][0]["current_period_end"]
+    was_ending = subscription["cancel_at_period_end"]
+    if "cancel_at" in params:
+        at = _end_of(params["cancel_at"], period_end)
+        if at == subscription["cancel_at"]:
+            return {}
+        is_at_period_end = False
+    elif params.get("cancel_at_period_end", was_ending) != was_ending:
+        is_at_period_end = params["cancel_at_period_end"]
+        at = period_end if is_at_period_end else None
+    else:
+        return {}
+    return {
+        "cancel_at": at,
+        "cancel_at_period_end": is_at_period_end,
+        "canceled_at": int(time.time()) if at else None,
+        "cancellation_details": _details("cancellation_requested" if at else None),
+    }
+
+
+def _end_of(wanted: int | str, period_end: int) -> int | None:
+    if wanted == "":
+        return None
+    if wanted in {"min_period_end", "max_period_end"}:  # of the items, and there is one
+        return period_end
+    if not isinstance(wanted, int):
+        raise unsupported(f"cancel_at={wanted}")
+    if wanted <= time.time():
+        raise invalid("`cancel_at` must be a timestamp in the future.", param="cancel_at")
+    return wanted
+
+
+def _repriced(subscription: Object, items: list[Object]) -> Object:
+    """The subscription's one item at its new price, which the next renewal is the first to sell."""
+    if len(items) != 1 or "id" not in items[0]:
+        raise unsupported("subscriptions of several items")
+    (wanted,) = items
+    unknown = set(wanted) - {"id", "price_data", "quantity"}
+    if unknown:
+        raise unsupported(f"changing {', '.join(sorted(unknown))} of a subscription item")
+    item: Object = subscription["items"]["data"][0]
+    if wanted["id"] != item["id"]:
+        raise invalid(
+            f"No such subscription item: '{wanted['id']}'",
+            param="items[0][id]",
+            code="resource_missing",
+        )
+    quantity = wanted.get("quantity", 1 if "price_data" in wanted else item["quantity"])
+    if quantity < 1:
+        raise invalid("This value must be greater than or equal to 1.", param="items[0][quantity]")
+    if "price_data" not in wanted:
+        return item | {"quantity": quantity}
+    data = wanted["price_data"]
+    if data["currency"].lower() != subscription["currency"]:
+        raise invalid(
+            f"The subscription is in {subscription['currency']}: its currency can't change.",
+            param="items[0][price_data][currency]",
+        )
+    price = products.price_of(data, at="items[0][price_data]")
+    return item | {"price": price, "quantity": quantity}
 
 
 def cancel(id: str, params: Params) -> Object:
@@ -344,9 +367,7 @@ def _found(id: str) -> Object:
 def payments_of(invoice_id: str) -> Object:
     """How an invoice was paid, as an answer has it when asked to."""
     data = [
-        shapes.public(payment)
-        for payment in store.all_of("invoice_payment")
-        if payment["invoice"] == invoice_id
+        shapes.public(payment) for payment in store.all_of("invoice_payment", invoice=invoice_id)
     ]
     url = f"/v1/invoice_payments?invoice={invoice_id}"
     return {"object": "list", "data": data, "has_more": False, "url": url}

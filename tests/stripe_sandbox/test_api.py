@@ -53,7 +53,7 @@ def test_an_answer_tells_its_version_and_request(sandbox, api):
         lambda v1: v1.customers.search({"query": "email:'ada@example.com'"}),
         lambda v1: v1.customers.create({"email": "ada@example.com", "balance": 500}),
         lambda v1: v1.customers.list({"test_clock": "clock_x"}),
-        lambda v1: v1.events.list({"delivery_success": False}),
+        lambda v1: v1.invoices.list({"due_date": 1000}),
         lambda v1: v1.webhook_endpoints.list(),
     ],
 )

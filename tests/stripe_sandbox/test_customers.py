@@ -1,4 +1,5 @@
 import pytest
+import requests
 import stripe
 
 from tests.stripe_sandbox.helpers import counts, error_of, order, subscribe
@@ -84,3 +85,35 @@ def test_deleting_a_customer_ends_their_subscriptions_only(sandbox, api):
         "customer.subscription.deleted",
         "customer.deleted",
     ]
+
+
+def test_what_a_deleted_customer_had_open_leads_nowhere(sandbox, api):
+    customer = api.v1.customers.create()
+    sessions = [
+        api.v1.checkout.sessions.create(order(mode, customer=customer.id))
+        for mode in ("payment", "subscription")
+    ]
+    portal = api.v1.billing_portal.sessions.create({"customer": customer.id})
+    api.v1.customers.delete(customer.id)
+    before = counts(sandbox)
+    typed = {"number": "4242424242424242", "expiry": "12/34", "cvc": "123", "email": "a@b.example"}
+    for session in sessions:
+        with pytest.raises(AssertionError, match="No such customer"):
+            sandbox.pay(session.id)
+        page = requests.post(session.url, typed, timeout=20)
+        assert (page.status_code, "Nothing was charged." in page.text) == (402, True)
+        assert api.v1.checkout.sessions.retrieve(session.id).status == "open"
+    assert requests.get(portal.url, timeout=20).status_code == 410
+    assert counts(sandbox) == before
+
+
+def test_a_lost_reply_to_a_deletion_shows_when_it_is_asked_again(sandbox, api):
+    _, customer = subscribe(sandbox)
+    sandbox.add_fault(method="DELETE", path="/v1/customers", kind="lose_reply")
+    with pytest.raises(stripe.APIConnectionError):
+        api.v1.customers.delete(customer)
+    with pytest.raises(stripe.InvalidRequestError) as raised:
+        api.v1.customers.delete(customer)
+    assert error_of(raised.value) == (404, "invalid_request_error", "resource_missing", "id")
+    assert api.v1.customers.retrieve(customer).deleted is True
+    assert len(sandbox.events("customer.deleted")) == 1
