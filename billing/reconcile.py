@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from django.db import connection
@@ -404,17 +405,17 @@ def _stands(fetched: clawback.Fetched) -> bool:
 
 
 def _plans(run: Run) -> None:
-    """Every plan that lives at Stripe, however old, and every one that lives here."""
-    listed: set[str] = set()
+    """The plans that live at Stripe, those that began and ended in this time, and those here."""
     client = stripe_api.client().v1.subscriptions
-    for page in stripe_api.pages(client.list):
-        run.read["plans"] += len(page)
+    listed: set[str] = set()
+    for page in chain(
+        stripe_api.pages(client.list), _pages(run, "plans", client.list, status="canceled")
+    ):
         ours = {one["id"]: one for one in page if _is_ours(one.get("metadata"))}
         listed |= ours.keys()
         known = Subscription.objects.in_bulk(list(ours), field_name="stripe_id")
         for subscription_id, found in ours.items():
-            if not _agrees(known.get(subscription_id), found):
-                _supply(run, "plans", "customer.subscription.updated", found)
+            _compare_plan(run, known.get(subscription_id), found)
     living = Subscription.objects.filter(status__in=Subscription.LIVE)
     for plan in living.exclude(stripe_id__in=listed):
         retrieve = partial(client.retrieve, plan.stripe_id)
@@ -424,9 +425,16 @@ def _plans(run: Run) -> None:
             if not stripe_api.is_missing(error):
                 raise
             run.differ("no_such_plan", plan.stripe_id, plan.status, user_id=plan.user_id)
-            continue
-        if not _agrees(plan, found):
-            _supply(run, "plans", "customer.subscription.deleted", found)
+        else:
+            _compare_plan(run, plan, found)
+    run.read["plans"] = len(listed)
+
+
+def _compare_plan(run: Run, plan: Subscription | None, found: Mapping[str, Any]) -> None:
+    if not _agrees(plan, found):
+        is_over = found["status"] == "canceled"
+        event_type = f"customer.subscription.{'deleted' if is_over else 'updated'}"
+        _supply(run, "plans", event_type, found)
 
 
 def _agrees(plan: Subscription | None, found: Mapping[str, Any]) -> bool:
