@@ -485,12 +485,12 @@ def _is_paid(user_id: int, key: str) -> bool:
     else:
         return True  # no payment's key
     try:
-        found: dict[str, Any] = stripe_api.call(request, Clock()).to_dict()
+        found: Any = stripe_api.call(request, Clock())
     except StripeRefused as error:
         if not stripe_api.is_missing(error):
             raise
         return False
-    return bool(found[name] == "paid")
+    return bool(getattr(found, name) == "paid")
 
 
 def _open_events(run: Run) -> None:
