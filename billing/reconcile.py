@@ -84,6 +84,8 @@ class Run:
     paid_at_stripe: int = 0
     """Cents, before tax, of the sales that were compared."""
     paid_here: int = 0
+    settled: int = 0
+    """Cents of those that staff settled without a grant."""
     seen: set[str] = field(default_factory=set)
     """The keys of all that is paid at Stripe: some 100 bytes for each sale."""
 
@@ -123,6 +125,7 @@ def reconcile(since: datetime, watch: Watch = lambda step, part: None) -> Reconc
             "differences": len(run.differences),
             "paid_at_stripe": run.paid_at_stripe,
             "paid_here": run.paid_here,
+            "settled": run.settled,
         }
         result.differences = [asdict(one) for one in run.differences[:DIFFERENCES_KEPT]]
         result.finished_at = timezone.now()
@@ -308,12 +311,18 @@ def _compare_sales(run: Run, step: str, find: Callable[[], list[Sale]]) -> None:
             run.seen.add(sale.key)
             run.paid_at_stripe += sale.cents
             run.paid_here += grant.paid if grant else 0
+            run.settled += sale.cents if grant is None and _is_settled(sale) else 0
 
 
 def _booked(sales: list[Sale]) -> dict[tuple[int | None, str], Grant]:
     users = {sale.user_id for sale in sales if sale.user_id is not None}
     found = find_grants(users, {sale.key for sale in sales})
     return {(grant.user_id, grant.key): grant for grant in found}
+
+
+def _is_settled(sale: Sale) -> bool:
+    about = Event.objects.filter(object_id=sale.object["id"])
+    return about.filter(status=Event.Status.SETTLED).exists()
 
 
 # --- What went back ---------------------------------------------------------------------------

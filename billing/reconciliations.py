@@ -39,10 +39,17 @@ def table(result: Reconciliation) -> list[tuple[str, int, int]]:
 
 
 def sums(result: Reconciliation) -> str:
-    return _("Paid at Stripe %(there)s, booked here %(here)s, before tax.") % {
-        "there": money(result.counts["paid_at_stripe"]),
-        "here": money(result.counts["paid_here"]),
-    }
+    """What was paid there and is booked here."""
+    counts = result.counts
+    values = {name: money(counts[name]) for name in ("paid_at_stripe", "paid_here", "settled")}
+    if counts["settled"]:
+        words = _(
+            "Paid at Stripe %(paid_at_stripe)s, booked here %(paid_here)s, settled by hand"
+            " %(settled)s, before tax."
+        )
+    else:
+        words = _("Paid at Stripe %(paid_at_stripe)s, booked here %(paid_here)s, before tax.")
+    return words % values
 
 
 def kind_of(difference: Mapping[str, Any]) -> str:

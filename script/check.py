@@ -22,6 +22,7 @@ BIN = Path(sys.executable).parent
 KEPT = (
     *("PATH", "HOME", "LANG", "TMPDIR", "CI", "CHROME", "AXE_SCRIPT", "PLAYWRIGHT_NODEJS_PATH"),
     "LEDGER_FUZZ",  # long: the ledger against its model and its races for half an hour
+    "PAYMENTS_SOAK",  # long: 1,000 purchases, each of their events delivered ten times
 )
 MINIMUM_COVERAGE = 90
 OUTCOMES = {"failure": "failed", "error": "failed", "skipped": "skipped"}

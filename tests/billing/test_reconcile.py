@@ -2,7 +2,12 @@
 
 import io
 import json
+import os
+import pty
 import sqlite3
+import subprocess
+import sys
+import termios
 from contextlib import closing
 from datetime import timedelta
 
@@ -21,6 +26,7 @@ from billing.stripe_api import StripeUnavailable
 from credits import ledger
 from credits.models import Entry, Lot
 from tests.sandbox import Sandbox
+from tests.site import ROOT, database_url
 from tests.stripe_events import post
 
 pytestmark = pytest.mark.django_db
@@ -179,6 +185,8 @@ def test_a_quarantined_event_counts_until_it_is_settled(sandbox, user, staff):
 
     webhooks.settle(Event.objects.get(), staff=staff, reason="Returned at Stripe")
     assert_all_is_well()
+    counts = Reconciliation.objects.latest("id").counts
+    assert (counts["paid_at_stripe"], counts["paid_here"], counts["settled"]) == (1172, 0, 1172)
     assert Entry.objects.count() == 0
 
 
@@ -387,3 +395,28 @@ def test_a_period_that_is_none_is_refused(text):
     with pytest.raises(CommandError, match="must look like 36h or 30d"):
         call_command("reconcile_stripe", "--since", text)
     assert Reconciliation.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("has_terminal", [True, False])
+def test_a_bar_is_drawn_on_a_terminal_only(sandbox, user, has_terminal):
+    sandbox.pay(buy(user).stripe_session_id)
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    os.set_blocking(ours, False)
+    done = subprocess.run(
+        [sys.executable, "manage.py", "reconcile_stripe", "--since", "2d"],
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": database_url(), "STRIPE_API_BASE": sandbox.base_url},
+        stdout=subprocess.PIPE,
+        stderr=theirs if has_terminal else subprocess.PIPE,
+        check=True,
+        text=True,
+        timeout=60,
+    )
+    drawn = os.read(ours, 100_000).decode() if has_terminal else done.stderr
+    os.close(theirs)
+    os.close(ours)
+    assert ("0%|" in drawn) == has_terminal
+    assert done.stdout.endswith("Money and credits agree.\n")
+    assert ledger.balance_of(user) == 1234

@@ -212,7 +212,7 @@ def test_a_result_is_told_with_links(
         finished_at=timezone.now(),
         counts={
             "read": dict.fromkeys(steps, 1234), "mended": dict.fromkeys(steps, 2),
-            "differences": 1002, "paid_at_stripe": 117200, "paid_here": 117100,
+            "differences": 1002, "paid_at_stripe": 117200, "paid_here": 117100, "settled": 100,
         },
         differences=[
             {"kind": "quarantined", "about": "cs_1", "here": "Why", "at_stripe": "",
@@ -227,7 +227,7 @@ def test_a_result_is_told_with_links(
     assert "16" in text
     text = admin_client.get(f"{PAGE}{result.pk}/change/").content.decode()
     for shown in (
-        "1,234", "Paid at Stripe $1,172.00, booked here $1,171.00, before tax.",
+        "1,234", "Paid at Stripe $1,172.00, booked here $1,171.00, settled by hand $1.00,",
         "Event in quarantine", f"/admin/billing/customer/{user.pk}/change/",
         address(quarantined, "change"), "$11.71 here, $11.72 at Stripe", "And 1,000 more.",
     ):  # fmt: skip

@@ -1,22 +1,15 @@
 """A real browser against the real web server, with the stand-in for Stripe behind it."""
 
 import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import requests
 from django.conf import settings as django_settings
-from django.db import connection
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from tests.sandbox import Sandbox
+from tests.site import serve
 
-ROOT = Path(__file__).parent.parent.parent
 # Chromium looks up its maker's hosts at start; nothing beyond this machine is asked.
 ARGUMENTS = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"]
 SLOW = 20_000  # milliseconds: two busy cores
@@ -25,38 +18,12 @@ SLOW = 20_000  # milliseconds: two busy cores
 @pytest.fixture(scope="session")
 def site_url(django_db_setup, sandbox_process: Sandbox) -> Iterator[str]:
     """The site as it is served, on the tests' database."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        bind = f"127.0.0.1:{free.getsockname()[1]}"
-    database = connection.settings_dict
-    host = database["OPTIONS"].get("host") or database["HOST"]
-    url = f"http://{bind}"
-    environment = os.environ | {
-        "BASE_URL": url,
-        "BIND": bind,
-        "DATABASE_URL": (
-            f"postgres://{database['USER']}:{database['PASSWORD']}@/{database['NAME']}"
-            f"?host={host}&port={database['PORT'] or 5432}"
-        ),
-        "STRIPE_API_BASE": sandbox_process.base_url,
-        "STRIPE_REDIRECT_ORIGINS": sandbox_process.base_url,
-        "WEB_CONCURRENCY": "1",
-        "LOG_LEVEL": "error",
-    }
-    command = [sys.executable, "-m", "gunicorn", "config.wsgi"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
-    deadline = time.monotonic() + 30
-    while True:
-        assert process.poll() is None, "the web server ended by itself"
-        assert time.monotonic() < deadline, "the web server doesn't answer"
-        try:
-            requests.get(f"{url}/healthz", timeout=5)
-            break
-        except requests.ConnectionError:
-            time.sleep(0.1)
-    yield url
-    process.terminate()
-    process.wait(timeout=40)
+    with serve(
+        STRIPE_API_BASE=sandbox_process.base_url,
+        STRIPE_REDIRECT_ORIGINS=sandbox_process.base_url,
+        WEB_CONCURRENCY="1",
+    ) as url:
+        yield url
 
 
 @pytest.fixture
