@@ -22,9 +22,11 @@ from billing.models import (
     PriceTier,
     Purchase,
     Reconciliation,
+    Refund,
     StripeCustomer,
     Subscription,
 )
+from billing.refund_admin import entry_of, sold_to
 from billing.stripe_objects import uuid_of
 from billing.templatetags.money import money, number
 from credits import ledger
@@ -141,6 +143,11 @@ class CustomerAdmin(ReadOnlyAdmin):
                 "transfers": Transfer.objects.filter(
                     wallet__user=customer, to_wallet__isnull=True
                 ).order_by("entry_id")[:ROWS],
+                "sold": sold_to(customer)[:ROWS],
+                "refunds": Refund.objects.filter(purchase__user=customer)
+                .select_related("actor")
+                .order_by("-created_at")[:ROWS],
+                "may_refund": request.user.has_perm("billing.refund_purchase"),
                 "may_adjust": request.user.has_perm("credits.adjust_wallet"),
             }
         return super().change_view(
@@ -164,10 +171,24 @@ class PurchaseAdmin(ReadOnlyAdmin):
     list_select_related = ("user",)
     ordering = ("-created_at",)
     show_full_result_count = False
+    change_form_template = "admin/billing/purchase/page.html"
 
     @admin.display(description=gettext_lazy("total"), ordering="total")
     def price(self, purchase: Purchase) -> str:
         return money(purchase.total)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        purchase = self.get_object(request, object_id)
+        entry = entry_of(purchase) if purchase is not None else None
+        return super().change_view(
+            request, object_id, form_url, {**(extra_context or {}), "entry": entry}
+        )
 
 
 @admin.register(Subscription)

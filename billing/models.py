@@ -180,6 +180,9 @@ class Refund(models.Model):
     (`billing.clawback`).
     """
 
+    REFUSED: Final = "refused"
+    """As `status`: Stripe answered that it won't. Its own words are `pending`, `succeeded` …"""
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     purchase = models.ForeignKey(Purchase, models.PROTECT, related_name="refunds")
     entry_key = models.CharField(_("key of the entry"), max_length=200)
@@ -199,6 +202,19 @@ class Refund(models.Model):
 
     def __str__(self) -> str:
         return self.stripe_id or str(_("not made yet"))
+
+    @property
+    def status_label(self) -> str:
+        labels = {
+            "": _("Waiting for Stripe's answer"),
+            self.REFUSED: _("Refused by Stripe"),
+            "pending": _("On its way"),
+            "requires_action": _("Waiting for the customer"),
+            "succeeded": _("Refunded"),
+            "failed": _("Failed: the money came back"),
+            "canceled": _("Cancelled"),
+        }
+        return str(labels.get(self.status, self.status))
 
 
 class Subscription(models.Model):

@@ -345,8 +345,7 @@ def _disputes(run: Run) -> None:
     for page in _pages(run, "disputes", stripe_api.client().v1.disputes.list):
         withdrawn: Counter[str] = Counter()
         for dispute in page:
-            is_gone = dispute["status"] in clawback.WITHDRAWN
-            withdrawn[dispute["charge"]] += dispute["amount"] if is_gone else 0
+            withdrawn[dispute["charge"]] += clawback.withdrawn_by(dispute)
         told = {
             dispute["charge"]: (dispute, {"withdrawn": withdrawn[dispute["charge"]]})
             for dispute in page
@@ -371,20 +370,22 @@ def _compare_charges(
 
 
 def _revoked(charges: Iterable[Charge]) -> dict[str, bool]:
-    """By charge: whether the credits that it should take back are taken back."""
+    """By charge: whether the credits that it should take back, bonus and all, are taken back."""
     charges = list(charges)
+    keys = {f"{charge.entry_key}{end}" for charge in charges for end in ("", clawback.BONUS)}
     grants = {
         (grant.user_id, grant.key): grant
-        for grant in find_grants(
-            {charge.purchase.user_id for charge in charges},
-            {charge.entry_key for charge in charges},
-        )
+        for grant in find_grants({charge.purchase.user_id for charge in charges}, keys)
     }
     found = {}
     for charge in charges:
-        grant = grants.get((charge.purchase.user_id, charge.entry_key))
-        found[charge.stripe_id] = grant is not None and grant.revoked == clawback.due(
-            charge, grant.amount
+        returned = charge.refunded + charge.withdrawn
+        owner, key = charge.purchase.user_id, charge.entry_key
+        brought = [grants.get((owner, f"{key}{end}")) for end in ("", clawback.BONUS)]
+        found[charge.stripe_id] = brought[0] is not None and all(
+            grant.revoked == clawback.share(grant.amount, returned, charge.amount)
+            for grant in brought
+            if grant
         )
     return found
 

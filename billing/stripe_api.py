@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import F
 
-from billing.models import Purchase, StripeCustomer
+from billing.models import Purchase, Refund, StripeCustomer
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,9 @@ def pages(
 
 
 def keyed_call(
-    row: Purchase | StripeCustomer, request: Callable[[stripe.RequestOptions], T], clock: Clock
+    row: Purchase | Refund | StripeCustomer,
+    request: Callable[[stripe.RequestOptions], T],
+    clock: Clock,
 ) -> T:
     """Make a call that creates something, under the idempotency key `<row id>:<attempt>`.
 
@@ -115,7 +117,7 @@ def keyed_call(
     return _try(lambda: request({"idempotency_key": f"{row.pk}:{row.attempt}"}), move_on, clock)
 
 
-def next_attempt(row: Purchase | StripeCustomer) -> None:
+def next_attempt(row: Purchase | Refund | StripeCustomer) -> None:
     """Give the row's next call a new idempotency key; once, however many ask at the same time."""
     type(row)._default_manager.filter(pk=row.pk, attempt=row.attempt).update(
         attempt=F("attempt") + 1

@@ -137,6 +137,13 @@ def _tell_the_story(browser: Browser, env: dict[str, str]) -> None:
     _shoot(staff, "admin")
     staff.get_by_role("link", name="Adjust balance").click()
     _shoot(staff, "adjust")
+    staff.go_back()
+    staff.locator("a[href*='/billing/refund/of/']").last.click()
+    staff.get_by_label("Reason").fill("Bought by mistake")
+    _shoot(staff, "refund")
+    staff.get_by_role("button", name="Preview").click()
+    staff.get_by_role("button", name="Refund $40.00").wait_for()
+    _shoot(staff, "refund-preview")
     staff.goto(f"{env['STRIPE_API_BASE']}/sandbox")
     _shoot(staff, "sandbox")
 
