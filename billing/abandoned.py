@@ -14,6 +14,8 @@ from billing.stripe_objects import stripe_id
 PAYABLE: Final = timedelta(hours=25)
 """A Checkout Session can be paid for 24 hours, and is opened within minutes of its order."""
 
+WAITING: Final = (Purchase.Status.PENDING, Purchase.Status.SETTLING)
+
 PAID_BY: Final = ("payment_intent", "subscription")
 GIVEN_UP: Final = {"requires_payment_method", "canceled", "incomplete_expired"}
 """States of those in which a bank debit has failed for good."""
@@ -26,9 +28,7 @@ def close_abandoned(progress: Callable[[Sequence[Purchase]], Iterable[Purchase]]
     under way waits on. An order that is closed here and reported as paid later is granted as any
     other: paid is paid. Raises `StripeUnavailable`; what was closed before it stays so.
     """
-    waiting = Purchase.objects.filter(
-        status=Purchase.Status.PENDING, created_at__lt=timezone.now() - PAYABLE
-    )
+    waiting = Purchase.objects.filter(status__in=WAITING, created_at__lt=timezone.now() - PAYABLE)
     closed = 0
     for purchase in progress(list(waiting.order_by("created_at"))):
         session = _session_of(purchase)
@@ -36,9 +36,9 @@ def close_abandoned(progress: Callable[[Sequence[Purchase]], Iterable[Purchase]]
             # Nothing could ever be paid: Stripe has no payment page for it.
             waiting.filter(pk=purchase.pk).update(status=Purchase.Status.EXPIRED)
         else:
-            _apply(session)
+            _apply(purchase, session)
         purchase.refresh_from_db()
-        closed += purchase.status != Purchase.Status.PENDING
+        closed += purchase.status not in WAITING
     return closed
 
 
@@ -71,7 +71,7 @@ def _session_of(purchase: Purchase) -> Mapping[str, Any] | None:
     return None
 
 
-def _apply(session: Mapping[str, Any]) -> None:
+def _apply(purchase: Purchase, session: Mapping[str, Any]) -> None:
     """Do what the session's event would have done. One that can still be paid is left alone."""
     paid_by = [session[name]["status"] for name in PAID_BY if session.get(name)]
     event_type = None
@@ -82,6 +82,8 @@ def _apply(session: Mapping[str, Any]) -> None:
             event_type = "checkout.session.completed"
         elif GIVEN_UP.intersection(paid_by):
             event_type = "checkout.session.async_payment_failed"
+        elif purchase.status == Purchase.Status.PENDING:
+            event_type = "checkout.session.completed"  # a bank debit is under way
     if event_type is not None:
         # As an event has it: ids, and no client secret.
         ids = {name: stripe_id(session.get(name)) for name in PAID_BY}

@@ -1,12 +1,12 @@
 """Selling: an order, and Stripe's page to pay it on."""
 
-import functools
 import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import stripe
 from django.conf import settings
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from accounts.models import User
@@ -34,7 +34,11 @@ class PriceChanged(Exception):
 
 
 class AlreadySubscribed(Exception):
-    """The user has a live subscription."""
+    """The user has a live subscription, or has paid for one."""
+
+
+class OrderReplaced(Exception):
+    """The user has ordered another plan at the same moment, and one page is all there can be."""
 
 
 def start_checkout(
@@ -49,7 +53,8 @@ def start_checkout(
 
     The order is on record before Stripe is called. The same `request_id` answers the same page;
     `expected_total` is what the buyer saw, in cents. Raises `RequestIdReused`, `PriceChanged`,
-    `AlreadySubscribed`, `StripeUnavailable`, `StripeRefused`; nothing is charged then.
+    `AlreadySubscribed`, `OrderReplaced`, `StripeUnavailable`, `StripeRefused`; nothing is charged
+    then.
     """
     purchase = _place_order(user, credits, mode, request_id, expected_total)
     # An order of before may be opened now, and another plan have begun meanwhile.
@@ -100,16 +105,17 @@ def _same_order(
 def _has_plan(user: User) -> bool:
     if live_subscription(user) is not None:
         return True
-    # Paid for, and the event that describes the plan is still on its way (Stripe tries for 3 days).
+    # Paid for, and the event that describes the plan is still on its way (Stripe tries for 3 days);
+    # or a bank debit for one is under way.
+    known = Subscription.objects.filter(user=user).values("stripe_id")
+    is_new = Q(
+        status=Purchase.Status.PAID,
+        stripe_payment_id__isnull=False,
+        paid_at__gt=timezone.now() - timedelta(days=3),
+    ) & ~Q(stripe_payment_id__in=known)
     return (
-        Purchase.objects.filter(
-            user=user,
-            mode=Mode.SUBSCRIPTION,
-            status=Purchase.Status.PAID,
-            stripe_payment_id__isnull=False,
-            paid_at__gt=timezone.now() - timedelta(days=3),
-        )
-        .exclude(stripe_payment_id__in=Subscription.objects.filter(user=user).values("stripe_id"))
+        Purchase.objects.filter(user=user, mode=Mode.SUBSCRIPTION)
+        .filter(is_new | Q(status=Purchase.Status.SETTLING))
         .exists()
     )
 
@@ -125,7 +131,9 @@ def live_subscription(user: User) -> Subscription | None:
 def _open_session(purchase: Purchase) -> None:
     clock = Clock()
     if purchase.mode == Mode.SUBSCRIPTION:
-        _close_earlier(purchase, clock)
+        # Each open page can be paid, and two plans are one too many: the latest order counts.
+        for order in _open_orders(purchase):
+            _close(order, clock)
     used: list[str] = []
 
     def open_session(customer_id: str) -> stripe.checkout.Session:
@@ -146,23 +154,46 @@ def _open_session(purchase: Purchase) -> None:
         stripe_session_id=session.id, stripe_session_url=session.url or ""
     )
     purchase.refresh_from_db()
+    if purchase.mode == Mode.SUBSCRIPTION:
+        _leave_one_open(purchase, clock)
 
 
-def _close_earlier(purchase: Purchase, clock: Clock) -> None:
-    # Each open page can be paid, and two plans are one too many: the latest order counts.
-    earlier = Purchase.objects.filter(
-        user=purchase.user, mode=Mode.SUBSCRIPTION, status=Purchase.Status.PENDING
+def _open_orders(purchase: Purchase) -> QuerySet[Purchase]:
+    """The user's other orders of a plan that have a page which may be paid."""
+    return Purchase.objects.filter(
+        user=purchase.user,
+        mode=Mode.SUBSCRIPTION,
+        status=Purchase.Status.PENDING,
+        stripe_session_id__isnull=False,
     ).exclude(pk=purchase.pk)
+
+
+def _leave_one_open(purchase: Purchase, clock: Clock) -> None:
+    """Close all pages but the latest order's, where several were opened at the same moment.
+
+    Each order looks after its own page is on record, so that of any two at least one sees the
+    other. Raises `OrderReplaced` when it is not the latest.
+    """
+    for order in _open_orders(purchase):
+        is_later = (order.created_at, order.pk) > (purchase.created_at, purchase.pk)
+        _close(purchase if is_later else order, clock)
+        if is_later:
+            raise OrderReplaced
+
+
+def _close(order: Purchase, clock: Clock) -> None:
+    """Close an order's page. Raises `AlreadySubscribed` if it has just been paid."""
     sessions = stripe_api.client().v1.checkout.sessions
-    for order in earlier.exclude(stripe_session_id=None):
-        expire = functools.partial(sessions.expire, order.stripe_session_id or "")
-        ask = functools.partial(sessions.retrieve, order.stripe_session_id or "")
-        try:
-            stripe_api.call(expire, clock)
-        except StripeRefused:
-            # It isn't open: either it has run out, or it has just been paid.
-            if stripe_api.call(ask, clock).status == "complete":
-                raise AlreadySubscribed from None
+    session_id = order.stripe_session_id or ""
+    try:
+        stripe_api.call(lambda: sessions.expire(session_id), clock)
+    except StripeRefused:
+        # It isn't open: either it has run out, or it has just been paid.
+        if stripe_api.call(lambda: sessions.retrieve(session_id), clock).status == "complete":
+            raise AlreadySubscribed from None
+    Purchase.objects.filter(pk=order.pk, status=Purchase.Status.PENDING).update(
+        status=Purchase.Status.EXPIRED
+    )
 
 
 def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParams":

@@ -1,18 +1,29 @@
 """What was paid becomes credits: once, and exactly as sold.
 
+A month of a plan is sold by its product: an invoice that was drafted before the amount changed
+still sells the amount of before, whatever its metadata says.
+
 Everything here runs in the webhook's transaction and may run any number of times, in any order.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from django.utils import timezone
 
 from accounts.models import User
-from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase, StripeCustomer
+from billing import mails
+from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, PlanChange, Purchase, StripeCustomer
 from billing.pricing import CURRENCY, quote
-from billing.stripe_objects import NotOurs, our_metadata, stripe_id, uuid_of, whole_number
+from billing.stripe_objects import (
+    NotOurs,
+    our_metadata,
+    product_sold,
+    stripe_id,
+    uuid_of,
+    whole_number,
+)
 from credits import ledger
 from credits.models import Kind
 
@@ -28,13 +39,14 @@ class Quarantined(Exception):
 def fulfil_checkout(session: Mapping[str, Any]) -> None:
     """Grant what a paid Checkout Session bought. Call it in a transaction, as often as you like.
 
-    Does nothing while the payment is under way (bank debits). Raises `NotOurs`, `Quarantined`.
+    Grants nothing while the payment is under way (bank debits). Raises `NotOurs`, `Quarantined`.
     """
     metadata = our_metadata(session.get("metadata"))
     purchase = _purchase_of_session(session, metadata)
     if session.get("payment_status") == "no_payment_required":
         raise Quarantined("The session was completed without a payment.", purchase)
     if session.get("payment_status") != "paid":
+        _wait(purchase)
         return
     if purchase is None:
         purchase = _adopt(
@@ -46,7 +58,9 @@ def fulfil_checkout(session: Mapping[str, Any]) -> None:
         )
     _check_sale(
         purchase,
+        purchase,
         metadata,
+        {str(purchase.credits)},
         mode=session.get("mode"),
         subtotal=session.get("amount_subtotal"),
         currency=session.get("currency"),
@@ -62,10 +76,10 @@ def fulfil_checkout(session: Mapping[str, Any]) -> None:
         subscription_id = stripe_id(session.get("subscription"))
         if purchase.stripe_payment_id not in (None, subscription_id):
             raise Quarantined("A second subscription of the same purchase was paid.", purchase)
-        _grant(purchase, f"invoice:{invoice_id}", Kind.PURCHASE)
+        _grant(purchase, purchase, f"invoice:{invoice_id}", Kind.PURCHASE)
         _mark_paid(purchase, subscription_id)
     else:
-        _grant(purchase, f"purchase:{purchase.pk}", Kind.PURCHASE)
+        _grant(purchase, purchase, f"purchase:{purchase.pk}", Kind.PURCHASE)
         _mark_paid(purchase, stripe_id(session.get("payment_intent")))
 
 
@@ -95,35 +109,68 @@ def fulfil_invoice(invoice: Mapping[str, Any], subscription_id: str, details: An
             mode=Mode.SUBSCRIPTION,
             **sale,
         )
-    _check_sale(purchase, metadata, mode=Mode.SUBSCRIPTION, **sale)
+    changes = {
+        change.pk: change
+        for change in PlanChange.objects.filter(
+            subscription__stripe_id=subscription_id, subscription__user=purchase.user_id
+        )
+    }
+    change_id = PlanChange.id_of(product_sold(invoice))
+    if change_id is not None and change_id not in changes:
+        raise Quarantined("It sells a monthly amount that was never agreed.", purchase)
+    terms = changes[change_id] if change_id else purchase
+    agreed = {str(purchase.credits), *(str(change.credits) for change in changes.values())}
+    _check_sale(purchase, terms, metadata, agreed, mode=Mode.SUBSCRIPTION, **sale)
     if purchase.stripe_payment_id not in (None, subscription_id):
         raise Quarantined("A second subscription of the same purchase was paid.", purchase)
     invoice_id = stripe_id(invoice.get("id"))
     if invoice_id is None:
         raise Quarantined("The invoice has no id.", purchase)
-    _grant(purchase, f"invoice:{invoice_id}", kind)
+    _grant(purchase, terms, f"invoice:{invoice_id}", kind)
     _mark_paid(purchase, subscription_id)
+
+
+def _wait(purchase: Purchase | None) -> None:
+    # Events come in any order: what has turned out already stays.
+    if purchase is not None and purchase.status == Purchase.Status.PENDING:
+        purchase.status = Purchase.Status.SETTLING
+        purchase.save(update_fields=["status"])
 
 
 def expire_checkout(session: Mapping[str, Any]) -> None:
     """Close the purchase of a session that ran out unpaid. Raises `NotOurs`."""
-    _close(session, Purchase.Status.EXPIRED)
+    purchase = _unpaid_purchase_of(session)
+    if purchase is not None and purchase.status == Purchase.Status.PENDING:
+        purchase.status = Purchase.Status.EXPIRED
+        purchase.save(update_fields=["status"])
 
 
 def fail_checkout(session: Mapping[str, Any]) -> None:
     """Close the purchase of a session whose bank debit failed, days later. Raises `NotOurs`."""
-    _close(session, Purchase.Status.FAILED)
+    purchase = _unpaid_purchase_of(session)
+    if purchase is None:
+        return
+    purchase.status = Purchase.Status.FAILED
+    purchase.save(update_fields=["status"])
+    mails.tell(
+        purchase.user,
+        "payment_failed",
+        f"purchase:{purchase.pk}",
+        credits=purchase.credits,
+        total=purchase.total,
+        mode=purchase.mode,
+    )
 
 
-def _close(session: Mapping[str, Any], status: str) -> None:
+def _unpaid_purchase_of(session: Mapping[str, Any]) -> Purchase | None:
     purchase = _purchase_of_session(session, our_metadata(session.get("metadata")))
     if (
-        purchase is not None
-        and purchase.status == Purchase.Status.PENDING
-        and purchase.stripe_session_id in (None, session["id"])
+        purchase is None
+        or purchase.status not in {Purchase.Status.PENDING, Purchase.Status.SETTLING}
+        or purchase.stripe_session_id not in (None, session["id"])
     ):
-        purchase.status = status
-        purchase.save(update_fields=["status"])
+        return None
+    return purchase
 
 
 def _purchase_of_session(
@@ -185,29 +232,44 @@ def buyer_of(metadata: Mapping[str, Any], customer_id: str | None) -> User:
 
 
 def _check_sale(
-    purchase: Purchase, metadata: Mapping[str, Any], *, mode: Any, subtotal: Any, currency: Any
+    purchase: Purchase,
+    terms: Purchase | PlanChange,
+    metadata: Mapping[str, Any],
+    agreed: Set[str],
+    *,
+    mode: Any,
+    subtotal: Any,
+    currency: Any,
 ) -> None:
-    sold = (str(purchase.credits), str(purchase.user_id), purchase.mode)
-    told = (str(metadata.get("credits")), str(metadata.get("user_id")), mode)
-    if sold != told:
+    """Raises `Quarantined` unless it sold what was agreed, at that price.
+
+    `agreed` are the amounts that its metadata may tell: it is a snapshot of another moment than
+    the product, and so may know of another change.
+    """
+    sold = (str(purchase.user_id), purchase.mode)
+    told = (str(metadata.get("user_id")), mode)
+    if sold != told or str(metadata.get("credits")) not in agreed:
         raise Quarantined("Its credits, user or mode are not the purchase's.", purchase)
     # The subtotal: taxes and discounts come after it.
-    if type(subtotal) is not int or (subtotal, currency) != (purchase.total, purchase.currency):
+    if type(subtotal) is not int or (subtotal, currency) != (terms.total, terms.currency):
         raise Quarantined(
-            f"It sold for {subtotal} {currency}, the purchase for {purchase.total} "
-            f"{purchase.currency}.",
+            f"It sold for {subtotal} {currency}, the purchase for {terms.total} {terms.currency}.",
             purchase,
         )
 
 
-def _grant(purchase: Purchase, key: str, kind: Kind) -> None:
+def _grant(purchase: Purchase, terms: Purchase | PlanChange, key: str, kind: Kind) -> None:
     ledger.grant(
         ledger.wallet_of(purchase.user),
-        purchase.credits,
+        terms.credits,
         key=key,
         kind=kind,
-        paid=purchase.total,
+        paid=terms.total,
     )
+    told: dict[str, Any] = {"credits": terms.credits, "total": terms.total}
+    if kind == Kind.PURCHASE:
+        told |= {"currency": terms.currency, "mode": purchase.mode}
+    mails.tell(purchase.user, kind.value, key, **told)
 
 
 def _mark_paid(purchase: Purchase, payment_id: str | None) -> None:

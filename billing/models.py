@@ -1,6 +1,7 @@
 """What was sold, to whom, and what Stripe said about it. Money is in minor units (cents)."""
 
 import json
+import re
 import uuid
 from typing import Any, Final
 
@@ -105,6 +106,7 @@ class Purchase(models.Model):
 
     class Status(models.TextChoices):
         PENDING = "pending", _("Waiting for payment")
+        SETTLING = "settling", _("Bank payment under way")
         PAID = "paid", _("Paid")
         EXPIRED = "expired", _("Expired")
         FAILED = "failed", _("Payment failed")
@@ -144,7 +146,7 @@ class Purchase(models.Model):
             models.Index(fields=["user", "-created_at"], name="billing_purchase_user"),
             models.Index(
                 fields=["created_at"],
-                condition=Q(status="pending"),
+                condition=Q(status__in=["pending", "settling"]),
                 name="billing_purchase_pending",
             ),
         ]
@@ -221,6 +223,7 @@ class Subscription(models.Model):
     """A monthly plan as Stripe last described it."""
 
     LIVE: Final = ("active", "trialing", "past_due", "unpaid", "paused")
+    OVERDUE: Final = ("past_due", "unpaid")
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="subscriptions")
     stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True)
@@ -239,6 +242,16 @@ class Subscription(models.Model):
     @property
     def is_live(self) -> bool:
         return self.status in self.LIVE
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether a renewal wasn't paid; Stripe tries the card again for a while."""
+        return self.status in self.OVERDUE
+
+    @property
+    def is_changeable(self) -> bool:
+        """Whether another amount can be agreed: it will be renewed, and nothing is due."""
+        return self.status in {"active", "trialing"} and not self.cancel_at_period_end
 
     @property
     def status_label(self) -> str:
@@ -265,6 +278,8 @@ class PlanChange(models.Model):
     before.
     """
 
+    _PRODUCT: Final = re.compile("credits_([0-9a-f]{32})")
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="changes")
     credits = models.PositiveIntegerField(_("credits a month"))
@@ -274,6 +289,8 @@ class PlanChange(models.Model):
     attempt = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(_("chosen"), db_default=Now())
     applied_at = models.DateTimeField(_("agreed by Stripe"), null=True, blank=True)
+    # The period that was paid for when Stripe agreed ends then.
+    starts_at = models.DateTimeField(_("first renewal"), null=True, blank=True)
 
     class Meta:
         constraints = [
@@ -290,6 +307,12 @@ class PlanChange(models.Model):
     @property
     def stripe_product_id(self) -> str:
         return f"credits_{self.pk.hex}"
+
+    @classmethod
+    def id_of(cls, product_id: str | None) -> uuid.UUID | None:
+        """The id of the change that a product at Stripe was made for; None for other products."""
+        found = cls._PRODUCT.fullmatch(product_id or "")
+        return uuid.UUID(found[1]) if found else None
 
 
 class Event(models.Model):

@@ -41,6 +41,9 @@ CHART_DAYS: Final = 30
 PAYMENT_PAGE_LIFE: Final = timedelta(hours=24)
 """After which nothing can be paid on a page of Stripe's any more."""
 
+FAILURES_SHOWN: Final = timedelta(days=14)
+"""From the order on; a bank debit fails within days of it."""
+
 _GROUPED: Final = re.compile(r"[0-9]{1,3}([, '\u00a0\u202f\u2019])[0-9]{3}(\1[0-9]{3})*")
 _PLAIN: Final = re.compile(r"[0-9]+")
 
@@ -90,7 +93,7 @@ def buy(request: HttpRequest) -> HttpResponse:
             valid_credits(parse_credits(form["credits"])),
             form["mode"],
             request_id=_uuid(form["request_id"]),
-            expected_total=_cents(request.POST.get("expected_total", "")),
+            expected_total=parse_cents(request.POST.get("expected_total", "")),
         )
     except Refusal as refusal:
         return _shop(request, form, refusal)
@@ -116,7 +119,7 @@ def _uuid(text: str) -> uuid.UUID | None:
         return None
 
 
-def _cents(text: str) -> int | None:
+def parse_cents(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
@@ -184,6 +187,7 @@ def _problem_title(refusal: Refusal) -> str:
     return {
         "price_changed": _("The price has changed"),
         "already_subscribed": _("You have a monthly plan already"),
+        "order_replaced": _("Another order is open"),
         "request_id_reused": _("Please check your order"),
     }.get(str(refusal.body["code"]), _("We couldn't open the payment page"))
 
@@ -219,7 +223,7 @@ def dashboard(request: SignedInRequest) -> HttpResponse:
             "page": "dashboard",
             **_holdings(wallet),
             **_history(question, page),
-            "subscription": _latest_subscription(request.user),
+            "subscription": latest_subscription(request.user),
             "pending": _open_purchases(request.user),
         },
     )
@@ -262,7 +266,7 @@ def _history(question: history.Asked, page: statement.Page) -> dict[str, Any]:
     }
 
 
-def _latest_subscription(user: User) -> Subscription | None:
+def latest_subscription(user: User) -> Subscription | None:
     """The live one, else the last there was."""
     return (
         Subscription.objects.filter(user=user)
@@ -273,20 +277,24 @@ def _latest_subscription(user: User) -> Subscription | None:
 
 
 def _open_purchases(user: User) -> dict[str, Any]:
+    status = Purchase.Status
+    now = timezone.now()
     found = Purchase.objects.filter(user=user).filter(
-        Q(status=Purchase.Status.REVIEW)
-        | Q(status=Purchase.Status.PENDING, stripe_session_url__gt="")
+        Q(status__in=[status.REVIEW, status.SETTLING])
+        | Q(status=status.PENDING, stripe_session_url__gt="")
+        | Q(status=status.FAILED, created_at__gt=now - FAILURES_SHOWN)
     )
-    still_payable = timezone.now() - PAYMENT_PAGE_LIFE
     purchases = []
+    any_unconfirmed = False
     for purchase in found.order_by("-created_at")[:5]:
-        is_in_review = purchase.status == Purchase.Status.REVIEW
-        is_payable = not is_in_review and purchase.created_at > still_payable
+        is_pending = purchase.status == status.PENDING
+        any_unconfirmed = any_unconfirmed or is_pending
+        is_payable = is_pending and purchase.created_at > now - PAYMENT_PAGE_LIFE
         url = purchase.stripe_session_url if is_payable else None
-        purchases.append({"purchase": purchase, "is_in_review": is_in_review, "url": url})
+        purchases.append({"purchase": purchase, "url": url})
     return {
         "purchases": purchases,
-        "any_unconfirmed": not all(row["is_in_review"] for row in purchases),
+        "any_unconfirmed": any_unconfirmed,
         "any_payable": any(row["url"] for row in purchases),
     }
 

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import F
 
-from billing.models import Purchase, Refund, StripeCustomer
+from billing.models import PlanChange, Purchase, Refund, StripeCustomer
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,9 @@ PAGE: Final = 100  # the most that Stripe lists at once
 _pool: Final = ThreadPoolExecutor(64, thread_name_prefix="stripe")
 
 T = TypeVar("T")
+
+Keyed = PlanChange | Purchase | Refund | StripeCustomer
+"""Rows whose id and attempt are an idempotency key."""
 
 
 class StripeUnavailable(Exception):
@@ -98,11 +101,7 @@ def pages(
         params["starting_after"] = found["data"][-1]["id"]
 
 
-def keyed_call(
-    row: Purchase | Refund | StripeCustomer,
-    request: Callable[[stripe.RequestOptions], T],
-    clock: Clock,
-) -> T:
+def keyed_call(row: Keyed, request: Callable[[stripe.RequestOptions], T], clock: Clock) -> T:
     """Make a call that creates something, under the idempotency key `<row id>:<attempt>`.
 
     Whatever happened to the last try, this one can't create it twice: the key stays the same when
@@ -117,7 +116,7 @@ def keyed_call(
     return _try(lambda: request({"idempotency_key": f"{row.pk}:{row.attempt}"}), move_on, clock)
 
 
-def next_attempt(row: Purchase | Refund | StripeCustomer) -> None:
+def next_attempt(row: Keyed) -> None:
     """Give the row's next call a new idempotency key; once, however many ask at the same time."""
     type(row)._default_manager.filter(pk=row.pk, attempt=row.attempt).update(
         attempt=F("attempt") + 1
@@ -139,6 +138,12 @@ def is_missing_customer(error: StripeRefused) -> bool:
         and cause.code == "resource_missing"
         and cause.param == "customer"
     )
+
+
+def exists_already(error: StripeRefused) -> bool:
+    """Whether Stripe refused to create something because there is one with this id."""
+    cause = error.__cause__
+    return isinstance(cause, stripe.InvalidRequestError) and cause.code == "resource_already_exists"
 
 
 def _try(request: Callable[[], T], failed: Callable[[stripe.StripeError], None], clock: Clock) -> T:

@@ -37,6 +37,22 @@ def subscription_of(invoice: Mapping[str, Any]) -> tuple[str | None, Any]:
     return found, details.get("metadata")
 
 
+def product_sold(invoice: Mapping[str, Any]) -> str | None:
+    """The product whose month a subscription's invoice sells; prorations are left out.
+
+    Endpoints of API versions before 2025-03-31 send the price itself, the oldest a plan.
+    """
+    for line in (invoice.get("lines") or {}).get("data") or []:
+        details = (line.get("parent") or {}).get("subscription_item_details") or line
+        if details.get("proration"):
+            continue
+        price = (line.get("pricing") or {}).get("price_details") or line.get("price")
+        product = stripe_id((price or line.get("plan") or {}).get("product"))
+        if product:
+            return product
+    return None
+
+
 def uuid_of(value: Any) -> uuid.UUID | None:
     try:
         return uuid.UUID(str(value))

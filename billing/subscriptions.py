@@ -1,15 +1,19 @@
 """Monthly plans: our copy of the subscription at Stripe."""
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db.models.functions import Now
+
 from billing import stripe_api
 from billing.fulfilment import Quarantined, buyer_of
-from billing.models import MAX_CREDITS, Subscription
+from billing.models import MAX_CREDITS, MIN_CREDITS, PlanChange, Subscription
+from billing.pricing import CURRENCY, quote
 from billing.stripe_api import Clock
-from billing.stripe_objects import our_metadata, stripe_id, whole_number
+from billing.stripe_objects import our_metadata, stripe_id, uuid_of, whole_number
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,13 @@ def fetch_subscription(payload: Mapping[str, Any]) -> Fetched:
     Raises `NotOurs` before asking, `StripeUnavailable`, `StripeRefused`.
     """
     our_metadata(payload.get("metadata"))
+    return ask_for(str(payload["id"]), Clock())
+
+
+def ask_for(subscription_id: str, clock: Clock) -> Fetched:
     at = stripe_api.database_time()
     found = stripe_api.call(
-        lambda: stripe_api.client().v1.subscriptions.retrieve(str(payload["id"])), Clock()
+        lambda: stripe_api.client().v1.subscriptions.retrieve(subscription_id), clock
     )
     return Fetched(at, found.to_dict())
 
@@ -44,13 +52,20 @@ def record_subscription(fetched: Fetched) -> None:
     )
     if not is_new and known.fetched_at <= fetched.at:
         Subscription.objects.filter(pk=known.pk).update(**state)
+    change_id, change = _change_of(found)
+    if change is not None:
+        # The answer to the change may have been lost.
+        PlanChange.objects.filter(pk=change.pk, applied_at=None).update(applied_at=Now())
+    elif change_id is not None:
+        _adopt_change(change_id, known, metadata, state["total"], state["currency"])
 
 
 def state_of(found: Mapping[str, Any]) -> dict[str, Any]:
     """What we keep of a subscription, as fields of our row. Raises `NotOurs`, `Quarantined`."""
     metadata = our_metadata(found.get("metadata"))
     (item,) = found["items"]["data"]
-    credits = whole_number(metadata.get("credits"))
+    _, change = _change_of(found)
+    credits = change.credits if change else whole_number(metadata.get("credits"))
     if credits is None or credits > MAX_CREDITS:
         raise Quarantined("The subscription doesn't say how many credits it sells.")
     end = item.get("current_period_end") or found.get("current_period_end")
@@ -63,3 +78,45 @@ def state_of(found: Mapping[str, Any]) -> dict[str, Any]:
         # The portal sets the date instead where it cancels at a period's end.
         "cancel_at_period_end": bool(found.get("cancel_at_period_end") or found.get("cancel_at")),
     }
+
+
+def _change_of(found: Mapping[str, Any]) -> tuple[uuid.UUID | None, PlanChange | None]:
+    """The change that a subscription's product stands for: its id, and our row of it."""
+    (item,) = found["items"]["data"]
+    change_id = PlanChange.id_of(stripe_id(item["price"].get("product")))
+    change = PlanChange.objects.filter(pk=change_id).first() if change_id else None
+    return change_id, change
+
+
+def _adopt_change(
+    change_id: uuid.UUID,
+    subscription: Subscription,
+    metadata: Mapping[str, Any],
+    total: int,
+    currency: str,
+) -> None:
+    """Record a change that Stripe knows and we don't: after a restored backup, for example.
+
+    Taken if it pays at least our price; without it, its renewals go to quarantine.
+    """
+    credits = whole_number(metadata.get("credits"))
+    if (
+        uuid_of(metadata.get("change_id")) != change_id
+        or credits is None
+        or credits < MIN_CREDITS
+        or currency != CURRENCY
+    ):
+        return
+    price = quote(credits)
+    if total >= price.total:
+        PlanChange.objects.get_or_create(
+            id=change_id,
+            defaults={
+                "subscription": subscription,
+                "credits": credits,
+                "unit_price_e4": price.tier.unit_price,
+                "total": total,
+                "currency": currency,
+                "applied_at": Now(),
+            },
+        )

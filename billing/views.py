@@ -4,8 +4,10 @@ import logging
 import uuid
 from typing import Any, Final
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from accounts.models import User
@@ -119,8 +121,18 @@ def buy(
         raise Refusal(
             409,
             "already_subscribed",
-            _("You have a monthly plan already. Nothing was charged."),
+            _("You have a monthly plan already. Nothing was charged; you can change its amount."),
             field="mode",
+            url=f"{settings.BASE_URL}{reverse('plan')}",
+        ) from None
+    except checkout.OrderReplaced:
+        raise Refusal(
+            409,
+            "order_replaced",
+            _(
+                "You have ordered another plan at the same moment, and its payment page is the "
+                "one that is open. Nothing was charged."
+            ),
         ) from None
     except (StripeUnavailable, StripeRefused) as error:
         raise stripe_refusal(error) from error

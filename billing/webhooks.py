@@ -27,9 +27,9 @@ from billing.fulfilment import (
     expire_checkout,
     fail_checkout,
     fulfil_checkout,
-    fulfil_invoice,
 )
 from billing.models import Event, Purchase
+from billing.renewals import fetch_failed, fetch_paid, settle_failed, settle_paid
 from billing.stripe_api import API_VERSION, StripeUnavailable
 from billing.stripe_objects import NotOurs, stripe_id, subscription_of, uuid_of
 from billing.subscriptions import fetch_subscription, record_subscription
@@ -67,13 +67,6 @@ class Handler:
     fetch: Callable[[Mapping[str, Any]], Any] = lambda payload: payload
 
 
-def _invoice_paid(invoice: Mapping[str, Any]) -> None:
-    subscription_id, metadata = subscription_of(invoice)
-    if subscription_id is None:
-        raise NotOurs("The invoice belongs to no subscription.")
-    fulfil_invoice(invoice, subscription_id, metadata)
-
-
 _charge: Final = Handler(apply=settle_charge, fetch=fetch_charge)
 _subscription: Final = Handler(apply=record_subscription, fetch=fetch_subscription)
 
@@ -87,7 +80,9 @@ HANDLERS: Final[dict[str, Handler]] = {
     # Nobody paid within a day.
     "checkout.session.expired": Handler(apply=expire_checkout),
     # A subscription's month was paid, the first one (which the session reports as well) or another.
-    "invoice.paid": Handler(apply=_invoice_paid),
+    "invoice.paid": Handler(apply=settle_paid, fetch=fetch_paid),
+    # A further month was not: Stripe tries the card again for some days.
+    "invoice.payment_failed": Handler(apply=settle_failed, fetch=fetch_failed),
     # The plan began, changed, was cancelled or ended.
     "customer.subscription.created": _subscription,
     "customer.subscription.updated": _subscription,

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from billing import pages, views
+from billing import pages, plan_pages, views
 from config import errors
 
 urlpatterns = [
@@ -13,6 +13,10 @@ urlpatterns = [
     path("credits/success", pages.success, name="success"),
     path("dashboard", pages.dashboard, name="dashboard"),
     path("dashboard/history.csv", pages.history_csv, name="history_csv"),
+    path("dashboard/plan", plan_pages.plan, name="plan"),
+    path("dashboard/plan/change", plan_pages.change, name="plan_change"),
+    path("dashboard/plan/cancel", plan_pages.cancel, name="plan_cancel"),
+    path("dashboard/plan/resume", plan_pages.resume, name="plan_resume"),
     path("api/billing/dynamic-checkout", views.dynamic_checkout, name="checkout_api"),
     path("api/billing/quote", views.quote, name="quote_api"),
     path("api/billing/purchases/<uuid:purchase_id>", views.purchase, name="purchase_api"),

@@ -4,7 +4,18 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from stripe_sandbox import checkout, delivery, disputes, faults, refunds, store, subscriptions
+from stripe_sandbox import (
+    checkout,
+    delivery,
+    disputes,
+    faults,
+    payments,
+    refunds,
+    renewals,
+    store,
+    subscriptions,
+)
+from stripe_sandbox.payments import Card
 from stripe_sandbox.tags import money
 
 Form = dict[str, str]
@@ -17,6 +28,8 @@ CALLS = {
     "/v1/products": "Products",
     "/v1/subscriptions": "Subscription changes",
 }
+
+NEWS = {"active": "has renewed", "past_due": "is past due", "canceled": "has ended"}
 
 TROUBLES: dict[str, tuple[str, dict[str, Any]]] = {
     "hang": ("Hang for 30 seconds, then hang up", {"kind": "hang", "seconds": 30}),
@@ -61,9 +74,26 @@ def told(fault: faults.Fault) -> str:
 
 
 def _advance(form: Form) -> str:
-    found = subscriptions.advance(_id(form))
-    what = "has renewed" if found["status"] == "active" else "has ended"
-    return f"A month has gone by: {found['id']} {what}."
+    found = renewals.advance(_id(form))
+    return f"A month has gone by: {found['id']} {NEWS[found['status']]}."
+
+
+def _card(form: Form) -> str:
+    is_good = form.get("card") == "good"
+    card = Card() if is_good else Card(number=payments.SAVED_BUT_DECLINES)
+    found = renewals.set_card(subscriptions.found(_id(form)), card)
+    what = "can be paid" if is_good else "is declined from now on"
+    return f"The card of {found['id']} {what}."
+
+
+def _retry(form: Form) -> str:
+    found = renewals.retry(_id(form))
+    return f"Stripe has tried again: {found['id']} {NEWS[found['status']]}."
+
+
+def _give_up(form: Form) -> str:
+    found = renewals.give_up(_id(form), form.get("outcome", ""))
+    return f"The last try has failed: {found['id']} is {found['status']}."
 
 
 def _expire(form: Form) -> str:
@@ -147,6 +177,9 @@ def _whole(form: Form, name: str, least: int, most: int) -> int:
 
 WISHES: dict[str, Callable[[Form], str]] = {
     "advance": _advance,
+    "card": _card,
+    "retry": _retry,
+    "give up": _give_up,
     "expire": _expire,
     "succeed": _succeed,
     "fail": _fail,

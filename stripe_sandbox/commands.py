@@ -13,6 +13,7 @@ from stripe_sandbox import (
     faults,
     payments,
     refunds,
+    renewals,
     shapes,
     store,
     subscriptions,
@@ -82,7 +83,28 @@ def _deliver_event(argument: str, body: Body) -> Body:
 
 def _advance(argument: str, body: Body) -> Body:
     with store.transaction():
-        return shapes.public(subscriptions.advance(argument))
+        return shapes.public(renewals.advance(argument))
+
+
+def _set_card(argument: str, body: Body) -> Body:
+    with store.transaction():
+        subscription = subscriptions.found(argument)
+        return shapes.public(renewals.set_card(subscription, Card(number=str(body["card"]))))
+
+
+def _retry(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(renewals.retry(argument))
+
+
+def _give_up(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(renewals.give_up(argument, **body))
+
+
+def _pay_invoice(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(renewals.pay(argument, Card(number=str(body["card"]))))
 
 
 def _pay(argument: str, body: Body) -> Body:
@@ -177,6 +199,10 @@ COMMANDS: list[tuple[str, str, Callable[[str, Body], Any]]] = [
     ("GET", "events", _events),
     ("POST", "events/*/deliver", _deliver_event),
     ("POST", "subscriptions/*/advance", _advance),
+    ("POST", "subscriptions/*/card", _set_card),
+    ("POST", "subscriptions/*/retry", _retry),
+    ("POST", "subscriptions/*/give-up", _give_up),
+    ("POST", "invoices/*/pay", _pay_invoice),
     ("POST", "checkout/*/pay", _pay),
     ("POST", "checkout/*/succeed", _succeed),
     ("POST", "checkout/*/fail", _fail),

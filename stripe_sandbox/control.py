@@ -11,6 +11,10 @@ from stripe_sandbox.errors import ApiError
 
 Body = dict[str, Any]
 
+CARDS = payments.DECLINES | {
+    payments.SAVED_BUT_DECLINES: "The portal saves it, and it is declined when it is charged."
+}
+
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def page(request: HttpRequest) -> HttpResponse:
@@ -32,7 +36,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "mode": mode["mode"],
         "mode_words": buttons.words(mode["mode"], mode.get("seconds", 0)),
         "waiting": delivery.waiting(),
-        "cards": [(f"{_grouped(number)}", words) for number, words in payments.DECLINES.items()],
+        "cards": [(_grouped(number), words) for number, words in CARDS.items()],
         "routing": debits.ROUTING,
         "account": debits.ACCOUNT,
         "calls_to_fail": buttons.CALLS,
@@ -42,11 +46,38 @@ def page(request: HttpRequest) -> HttpResponse:
         "charges": _charges(),
         "closed": {"won", "lost", "warning_closed"},
         "inquiries": disputes.INQUIRIES,
-        "subscriptions": store.all_of("subscription", limit=20),
+        "subscriptions": _subscriptions(),
         "sessions": _sessions(),
         "calls": [{"method": m, "path": p, "status": s} for m, p, s in calls],
     }
     return render(request, "sandbox/control.html", context)
+
+
+def _subscriptions() -> list[Body]:
+    return [
+        subscription
+        | {
+            "words": _words(subscription),
+            "may_advance": subscription["status"] in {"active", "past_due"},
+            "card_declines": subscription.get("_card_declines", False),
+            "invoice": _unpaid_page(subscription),
+        }
+        for subscription in store.all_of("subscription", limit=20)
+    ]
+
+
+def _words(subscription: Body) -> str:
+    words: str = subscription["status"].replace("_", " ")
+    if subscription["status"] == "canceled":
+        return words
+    words += ", ending" if subscription["cancel_at"] else ""
+    return words + (", its card declines" if subscription.get("_card_declines") else "")
+
+
+def _unpaid_page(subscription: Body) -> str | None:
+    invoice = store.held(subscription["latest_invoice"])
+    page: str = invoice["hosted_invoice_url"]
+    return page if invoice["status"] == "open" else None
 
 
 def _sessions() -> list[Body]:
@@ -65,7 +96,7 @@ def _charges() -> list[Body]:
         | {
             "left": charge["amount"] - charge["amount_refunded"],
             "disputes": disputes.disputes_of(charge),
-            "refunds": store.all_of("refund", charge=charge["id"]),
+            "refunds": store.all_of("refund", {"charge": charge["id"]}),
         }
         for charge in store.all_of("charge", limit=20)
     ]

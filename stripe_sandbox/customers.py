@@ -60,7 +60,7 @@ def check_email(email: str | None, param: str) -> None:
 def delete(id: str, params: Params) -> Object:
     """Delete a customer, which ends what they subscribe to at once."""
     customer = alive(id, param="id", status=404)
-    for subscription in store.all_of("subscription", customer=id):
+    for subscription in store.all_of("subscription", {"customer": id}):
         if subscription["status"] != "canceled":
             subscriptions.end(subscription)
     events.emit("customer.deleted", customer)

@@ -88,7 +88,7 @@ def _check(charge: Object, status: str, amount: int | None, reason: str) -> None
 
 
 def disputes_of(charge: Object) -> list[Object]:
-    return store.all_of("dispute", charge=charge["id"])
+    return store.all_of("dispute", {"charge": charge["id"]})
 
 
 def is_charged_back(charge: Object) -> bool:

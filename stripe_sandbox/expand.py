@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from stripe_sandbox import checkout, refunds, shapes, store, subscriptions
+from stripe_sandbox import checkout, invoices, refunds, shapes, store
 from stripe_sandbox.errors import invalid, unsupported
 from stripe_sandbox.store import Object
 
@@ -12,7 +12,7 @@ DEPTH = 4
 LEFT_OUT: dict[tuple[str, str], Callable[[str], Object]] = {
     ("charge", "refunds"): refunds.refunds_of,
     ("checkout.session", "line_items"): lambda id: checkout.line_items(id, {}),
-    ("invoice", "payments"): subscriptions.payments_of,
+    ("invoice", "payments"): invoices.payments_of,
 }
 """What an answer has only when it is asked for."""
 

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDi
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_safe
 
-from stripe_sandbox import checkout, customers, debits, payments, portal, settings, store
+from stripe_sandbox import checkout, customers, debits, payments, portal, renewals, settings, store
 from stripe_sandbox.debits import Account
 from stripe_sandbox.errors import ApiError
 from stripe_sandbox.payments import Card
@@ -106,9 +106,13 @@ def pay(request: HttpRequest, id: str) -> HttpResponse:
 
 
 def _typed(form: QueryDict, *, by_bank: bool) -> Card | Account:
-    names = ("number", "routing", "name") if by_bank else ("number", "expiry", "cvc", "name")
-    typed = {name: form.get(name, "") for name in names}
-    return Account(**typed) if by_bank else Card(**typed)
+    if by_bank:
+        return Account(**{name: form.get(name, "") for name in ("number", "routing", "name")})
+    return _card(form)
+
+
+def _card(form: QueryDict) -> Card:
+    return Card(**{name: form.get(name, "") for name in ("number", "expiry", "cvc", "name")})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -121,21 +125,29 @@ def portal_page(request: HttpRequest, id: str) -> HttpResponse:
         return _message(
             request, "This portal link has expired", back=session["return_url"], status=410
         )
+    error = ""
     if request.method == "POST":
         wish, subscription_id = request.POST.get("wish"), request.POST.get("subscription", "")
-        if wish in {"cancel", "resume"}:
+        try:
             with store.transaction():
-                portal.set_ending(session, subscription_id, ends=wish == "cancel")
-        return HttpResponseRedirect(request.path_info, status=303)
+                if wish in {"cancel", "resume"}:
+                    portal.set_ending(session, subscription_id, ends=wish == "cancel")
+                elif wish == "card":
+                    portal.set_card(session, _card(request.POST))
+        except payments.Declined as problem:
+            error = str(problem)
+        else:
+            return HttpResponseRedirect(request.path_info, status=303)
     subscriptions = [
         {
             "id": found["id"],
             "status": found["status"],
-            "ends": found["cancel_at_period_end"],
+            "ends": found["cancel_at"] is not None,
             "amount": found["items"]["data"][0]["price"]["unit_amount"]
             * found["items"]["data"][0]["quantity"],
-            "until": found["items"]["data"][0]["current_period_end"],
+            "until": found["cancel_at"] or found["items"]["data"][0]["current_period_end"],
             "card": found["_card"],
+            "invoice": store.held(found["latest_invoice"])["hosted_invoice_url"],
         }
         for found in portal.subscriptions_of(session)
     ]
@@ -145,23 +157,38 @@ def portal_page(request: HttpRequest, id: str) -> HttpResponse:
         "customer": store.get("customer", session["customer"]),
         "subscriptions": subscriptions,
         "asked": request.GET.get("cancel"),
+        "asks_for_card": "card" in request.GET or error,
+        "error": error,
+        "typed": request.POST,
         "invoices": portal.invoices_of(session),
     }
-    return render(request, "sandbox/portal.html", context)
+    return render(request, "sandbox/portal.html", context, status=402 if error else 200)
 
 
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 def invoice(request: HttpRequest, id: str) -> HttpResponse:
+    """An invoice to read, and to pay while it is open."""
     found = store.get("invoice", id)
     if found is None:
         return _message(request, "There is no such invoice", status=404)
+    error = ""
+    if request.method == "POST":
+        try:
+            with store.transaction():
+                renewals.pay(id, _card(request.POST))
+        except (payments.Declined, ApiError) as problem:
+            error = str(problem)
+        else:
+            return HttpResponseRedirect(request.path_info, status=303)
     context = {
         "merchant": settings.MERCHANT,
         "invoice": found,
         "lines": found["lines"]["data"],
         "customer": store.get("customer", found["customer"]),
+        "error": error,
+        "typed": request.POST,
     }
-    return render(request, "sandbox/invoice.html", context)
+    return render(request, "sandbox/invoice.html", context, status=402 if error else 200)
 
 
 @require_safe

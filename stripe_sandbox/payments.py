@@ -14,6 +14,9 @@ DECLINES = {
     "4000000000000069": "Your card has expired.",
     "4000000000000127": "Your card's security code is incorrect.",
 }
+SAVED_BUT_DECLINES = "4000000000000341"
+"""A card that can be saved for later, and is declined whenever it is charged."""
+
 BRANDS = {"4": "visa", "5": "mastercard", "3": "amex", "6": "discover"}
 
 
@@ -43,6 +46,18 @@ class Card:
 
 def check(card: Card) -> None:
     """Raises `Declined` when nothing can be charged."""
+    check_to_save(card)
+    if declines(card):
+        raise Declined("Your card was declined.")
+
+
+def declines(card: Card) -> bool:
+    """Whether a card that was saved won't pay when it is charged."""
+    return digits(card.number) == SAVED_BUT_DECLINES
+
+
+def check_to_save(card: Card) -> None:
+    """Raises `Declined` when a card can't be saved for later."""
     number, expiry, cvc = digits(card.number), digits(card.expiry), card.cvc.strip()
     if not 13 <= len(number) <= 19 or not _is_luhn(number):
         raise Declined("Your card number is invalid.")
@@ -66,7 +81,7 @@ def charge_of(id: str) -> Object | None:
         return store.get("charge", found["latest_charge"] or "")
     if kind == "checkout.session":
         return charge_of(found["payment_intent"] or found.get("invoice") or "")
-    for payment in store.all_of("invoice_payment", invoice=id):
+    for payment in store.all_of("invoice_payment", {"invoice": id}):
         return charge_of(payment["payment"]["payment_intent"])
     return None
 
@@ -107,8 +122,7 @@ def build(
     email: str | None = None,
 ) -> tuple[Object, Object]:
     """A payment intent that has succeeded, and its charge; neither is kept yet."""
-    now = int(time.time())
-    intent_id, charge_id = store.new_id("pi"), store.new_id("ch")
+    intent_id = store.new_id("pi")
     intent: Object = {
         "id": intent_id,
         "object": "payment_intent",
@@ -118,39 +132,42 @@ def build(
         "capture_method": "automatic_async",
         "client_secret": store.new_id(f"{intent_id}_secret"),
         "confirmation_method": "automatic",
-        "created": now,
+        "created": int(time.time()),
         "currency": currency,
         "customer": customer,
         "description": description,
-        "latest_charge": charge_id,
+        "latest_charge": store.new_id("ch"),
         "livemode": False,
         "metadata": metadata,
         "payment_method_types": [method["type"]],
         "status": "succeeded",
     }
-    charge: Object = {
-        "id": charge_id,
+    return intent, _charge(intent, method, email)
+
+
+def _charge(intent: Object, method: Object, email: str | None) -> Object:
+    return {
+        "id": intent["latest_charge"],
         "object": "charge",
-        "amount": amount,
-        "amount_captured": amount,
+        "amount": intent["amount"],
+        "amount_captured": intent["amount"],
         "amount_refunded": 0,
         "billing_details": {"email": email},
         "captured": True,
-        "created": now,
-        "currency": currency,
-        "customer": customer,
-        "description": description,
+        "created": int(time.time()),
+        "currency": intent["currency"],
+        "customer": intent["customer"],
+        "description": intent["description"],
         "disputed": False,
         "livemode": False,
-        "metadata": metadata,
+        "metadata": intent["metadata"],
         "paid": True,
-        "payment_intent": intent_id,
+        "payment_intent": intent["id"],
         "payment_method_details": method,
-        "receipt_url": f"{settings.ORIGIN}/receipts/{charge_id}",
+        "receipt_url": f"{settings.ORIGIN}/receipts/{intent['latest_charge']}",
         "refunded": False,
         "status": "succeeded",
     }
-    return intent, charge
 
 
 def announce(intent: Object) -> None:
@@ -159,13 +176,33 @@ def announce(intent: Object) -> None:
     events.emit("payment_intent.created", intent | unpaid)
 
 
-def pay(*, card: Object, **terms: Any) -> Object:
-    """A payment intent that has succeeded, with its charge; the terms are those of `build`."""
+def pay(*, card: Object, is_declined: bool = False, **terms: Any) -> Object:
+    """A payment intent that a card pays or declines; the terms are those of `build`."""
     intent, charge = build(method=method_of(card), **terms)
     announce(intent)
+    _conclude(intent, charge, is_declined=is_declined)
+    return intent
+
+
+def pay_again(intent: Object, *, card: Object, is_declined: bool) -> None:
+    """Another charge for an intent whose last one has failed."""
+    last = store.held(intent["latest_charge"])
+    intent |= {
+        "amount_received": intent["amount"],
+        "last_payment_error": None,
+        "latest_charge": store.new_id("ch"),
+        "status": "succeeded",
+    }
+    charge = _charge(intent, method_of(card), last["billing_details"]["email"])
+    _conclude(intent, charge, is_declined=is_declined)
+
+
+def _conclude(intent: Object, charge: Object, *, is_declined: bool) -> None:
+    if is_declined:
+        refuse(intent, charge, code="card_declined", message="Your card was declined.")
+        return
     events.emit("payment_intent.succeeded", store.put(intent))
     events.emit("charge.succeeded", store.put(charge))
-    return intent
 
 
 def refuse(intent: Object, charge: Object, *, code: str, message: str) -> None:

@@ -2,9 +2,10 @@
 
 import time
 
-from stripe_sandbox import customers, settings, store, subscriptions
+from stripe_sandbox import customers, payments, renewals, settings, store, subscriptions
 from stripe_sandbox.errors import invalid, unsupported
 from stripe_sandbox.params import Params
+from stripe_sandbox.payments import Card
 from stripe_sandbox.store import Object
 
 LIFETIME = 3600
@@ -45,17 +46,29 @@ def is_open(session: Object) -> bool:
 
 
 def subscriptions_of(session: Object) -> list[Object]:
-    return store.all_of("subscription", customer=session["customer"])
+    return store.all_of("subscription", {"customer": session["customer"]})
 
 
 def invoices_of(session: Object) -> list[Object]:
-    return store.all_of("invoice", customer=session["customer"])
+    return store.all_of("invoice", {"customer": session["customer"]})
 
 
 def set_ending(session: Object, subscription_id: str, *, ends: bool) -> None:
     """Cancel one of the customer's subscriptions at its period's end, or resume it."""
     if any(
-        subscription["id"] == subscription_id and subscription["status"] == "active"
+        subscription["id"] == subscription_id and subscription["status"] != "canceled"
         for subscription in subscriptions_of(session)
     ):
-        subscriptions.update(subscription_id, {"cancel_at_period_end": ends})
+        change = {"cancel_at_period_end": True} if ends else {"cancel_at": ""}
+        subscriptions.update(subscription_id, change)
+
+
+def set_card(session: Object, card: Card) -> None:
+    """The card that pays all that the customer subscribes to. What is owed waits for the next try.
+
+    Raises `payments.Declined`.
+    """
+    payments.check_to_save(card)
+    for subscription in subscriptions_of(session):
+        if subscription["status"] != "canceled":
+            renewals.set_card(subscription, card)

@@ -157,5 +157,5 @@ def _found(id: str) -> Object:
 
 def refunds_of(charge_id: str) -> Object:
     """A charge's refunds, as an answer has them when asked to."""
-    found = store.all_of("refund", charge=charge_id)
+    found = store.all_of("refund", {"charge": charge_id})
     return lists.page(found, {}, kind="refund", url=f"/v1/charges/{charge_id}/refunds")

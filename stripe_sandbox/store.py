@@ -10,7 +10,7 @@ import sqlite3
 import string
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -133,15 +133,15 @@ def held(id: str) -> Object:
     return found
 
 
-def all_of(kind: str, *, limit: int = -1, **fields: str) -> list[Object]:
+def all_of(kind: str, fields: dict[str, str] | None = None, *, limit: int = -1) -> list[Object]:
     """The objects of a kind, those with these fields or all, newest first, as Stripe lists them."""
-    conditions = [(f"{field(name)} = ?", [value]) for name, value in fields.items()]
+    conditions = [(f"{field(name)} = ?", [value]) for name, value in (fields or {}).items()]
     return search(kind, conditions, limit=limit)
 
 
 def search(
     kind: str,
-    conditions: list[tuple[str, list[Any]]],
+    conditions: Sequence[tuple[str, list[Any]]],
     *,
     beyond: int | None = None,
     is_backwards: bool = False,
@@ -149,7 +149,8 @@ def search(
 ) -> list[Object]:
     """The objects of a kind that fit conditions in SQL, in order from a place on, newest first;
     or, backwards, oldest first. It reads no more of them than it has to."""
-    where, values = ["type = ?"], [kind]
+    where = ["type = ?"]
+    values: list[Any] = [kind]
     for condition, wanted in conditions:
         where.append(condition)
         values.extend(wanted)

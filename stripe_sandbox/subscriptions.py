@@ -1,11 +1,10 @@
-"""Subscriptions, their months and their invoices."""
+"""Subscriptions: begun, changed and ended."""
 
 import calendar
-import math
 import time
 from datetime import UTC, datetime
 
-from stripe_sandbox import events, payments, products, settings, shapes, store
+from stripe_sandbox import events, invoices, products, store
 from stripe_sandbox.errors import invalid, missing, unsupported
 from stripe_sandbox.params import Params, merged
 from stripe_sandbox.payments import Card
@@ -62,9 +61,12 @@ def start(session: Object, card: Card) -> tuple[Object, Object]:
         "start_date": now,
         "status": "active",
         "_card": card.shown(),
+        "_card_declines": False,
     }
-    invoice = _bill(subscription, "subscription_create", (now, now))
-    events.emit("customer.subscription.created", subscription)
+    invoice = invoices.open_(subscription, "subscription_create", (now, now))
+    invoices.charge(invoice, subscription["_card"], is_declined=False, tries=1)
+    subscription["latest_invoice"] = invoice["id"]
+    events.emit("customer.subscription.created", store.put(subscription))
     return subscription, invoice
 
 
@@ -80,171 +82,16 @@ def next_month(at: int, anchor: int) -> int:
     return int(moment.replace(year=year, month=month, day=min(day, last)).timestamp())
 
 
-def _bill(subscription: Object, reason: str, period: tuple[int, int]) -> Object:
-    """A paid invoice for the subscription's present month; `period` is what went before."""
-    item = subscription["items"]["data"][0]
-    amount = item["price"]["unit_amount"] * item["quantity"]
-    intent = payments.pay(
-        amount=amount,
-        currency=subscription["currency"],
-        customer=subscription["customer"],
-        card=subscription["_card"],
-        metadata={},
-        description="Subscription creation"
-        if reason == "subscription_create"
-        else "Subscription update",
-        email=(store.get("customer", subscription["customer"]) or {}).get("email"),
-    )
-    now = int(time.time())
-    invoice_id = store.new_id("in")
-    details = {"metadata": subscription["metadata"], "subscription": subscription["id"]}
-    invoice: Object = {
-        "id": invoice_id,
-        "object": "invoice",
-        "amount_due": amount,
-        "amount_overpaid": 0,
-        "amount_paid": amount,
-        "amount_remaining": 0,
-        "amount_shipping": 0,
-        "attempt_count": 1,
-        "attempted": True,
-        "auto_advance": False,
-        "automatic_tax": {"enabled": False, "disabled_reason": None, "liability": None},
-        "billing_reason": reason,
-        "collection_method": "charge_automatically",
-        "created": now,
-        "currency": subscription["currency"],
-        "customer": subscription["customer"],
-        "default_tax_rates": [],
-        "discounts": [],
-        "hosted_invoice_url": f"{settings.ORIGIN}/i/{invoice_id}",
-        "invoice_pdf": f"{settings.ORIGIN}/i/{invoice_id}",
-        "issuer": {"type": "self"},
-        "lines": {
-            "object": "list",
-            "data": [
-                {
-                    "id": store.new_id("il"),
-                    "object": "line_item",
-                    "amount": amount,
-                    "currency": subscription["currency"],
-                    "description": products.name_of(item["price"]),
-                    "discountable": True,
-                    "discounts": [],
-                    "livemode": False,
-                    "metadata": subscription["metadata"],
-                    "parent": {
-                        "type": "subscription_item_details",
-                        "subscription_item_details": {
-                            "subscription": subscription["id"],
-                            "subscription_item": item["id"],
-                            "proration": False,
-                        },
-                    },
-                    "period": {
-                        "start": item["current_period_start"],
-                        "end": item["current_period_end"],
-                    },
-                    "pricing": {
-                        "type": "price_details",
-                        "price_details": {
-                            "price": item["price"]["id"],
-                            "product": item["price"]["product"],
-                        },
-                    },
-                    "quantity": item["quantity"],
-                    "subtotal": amount,
-                }
-            ],
-            "has_more": False,
-            "url": f"/v1/invoices/{invoice_id}/lines",
-        },
-        "livemode": False,
-        "metadata": {},
-        "number": f"SANDBOX-{store.count('invoice') + 1:04}",
-        "parent": {
-            "type": "subscription_details",
-            "quote_details": None,
-            "subscription_details": details,
-        },
-        "payment_settings": {"default_mandate": None},
-        "period_start": period[0],
-        "period_end": period[1],
-        "post_payment_credit_notes_amount": 0,
-        "pre_payment_credit_notes_amount": 0,
-        "starting_balance": 0,
-        "status": "paid",
-        "status_transitions": {"finalized_at": now, "paid_at": now},
-        "subtotal": amount,
-        "total": amount,
-    }
-    unpaid = invoice | {
-        "amount_paid": 0,
-        "amount_remaining": amount,
-        "attempt_count": 0,
-        "attempted": False,
-        "status_transitions": {"finalized_at": None, "paid_at": None},
-    }
-    store.put(invoice)
-    store.put(
-        {
-            "id": store.new_id("inpay"),
-            "object": "invoice_payment",
-            "amount_paid": amount,
-            "amount_requested": amount,
-            "created": now,
-            "currency": invoice["currency"],
-            "invoice": invoice_id,
-            "is_default": True,
-            "livemode": False,
-            "payment": {"type": "payment_intent", "payment_intent": intent["id"]},
-            "status": "paid",
-            "status_transitions": {"canceled_at": None, "paid_at": now},
-        }
-    )
-    subscription["latest_invoice"] = invoice_id
-    store.put(subscription)
-    events.emit("invoice.created", unpaid | {"status": "draft", "number": None})
-    unpaid["status_transitions"] = {"finalized_at": now, "paid_at": None}
-    events.emit("invoice.finalized", unpaid | {"status": "open"})
-    events.emit("invoice.paid", invoice)
-    events.emit("invoice.payment_succeeded", invoice)
-    return invoice
-
-
-def advance(id: str) -> Object:
-    """A month goes by: the subscription renews and is paid, or ends if it was cancelled."""
-    subscription = _found(id)
-    if subscription["status"] != "active":
-        raise invalid(f"The subscription is {subscription['status']}.")
-    item = subscription["items"]["data"][0]
-    if (subscription["cancel_at"] or math.inf) <= item["current_period_end"]:
-        return end(subscription, at=subscription["cancel_at"])
-    last_invoice = subscription["latest_invoice"]
-    before = {name: item[name] for name in ("current_period_start", "current_period_end")}
-    item["current_period_start"] = before["current_period_end"]
-    item["current_period_end"] = next_month(
-        before["current_period_end"], subscription["billing_cycle_anchor"]
-    )
-    _bill(
-        subscription,
-        "subscription_cycle",
-        (before["current_period_start"], before["current_period_end"]),
-    )
-    events.emit(
-        "customer.subscription.updated",
-        subscription,
-        previous={"items": {"data": [item | before]}, "latest_invoice": last_invoice},
-    )
-    return subscription
-
-
-def end(subscription: Object, *, at: int | None = None) -> Object:
-    """End a subscription, now or as the time comes at which it was to end."""
+def end(
+    subscription: Object, *, at: int | None = None, reason: str = "cancellation_requested"
+) -> Object:
+    """End a subscription, now or as the time comes at which it was to end. Its open invoices can
+    still be paid on their pages, but Stripe doesn't try again."""
     now = int(time.time())
     subscription |= {"status": "canceled", "ended_at": at or now}
     subscription["canceled_at"] = subscription["canceled_at"] or now
-    subscription["cancellation_details"] = _details("cancellation_requested")
+    subscription["cancellation_details"] = _details(reason)
+    invoices.stop_retries(subscription["id"])
     events.emit("customer.subscription.deleted", store.put(subscription))
     return subscription
 
@@ -257,7 +104,7 @@ def update(id: str, params: Params) -> Object:
     }  # fmt: skip
     if unknown:
         raise unsupported(f"changing {', '.join(sorted(unknown))} of a subscription")
-    subscription = _found(id)
+    subscription = found(id)
     if subscription["status"] == "canceled":
         raise invalid("A canceled subscription can only update its cancellation_details.")
     proration = params.get("proration_behavior", "create_prorations" if "items" in params else "")
@@ -332,7 +179,8 @@ def _repriced(subscription: Object, items: list[Object]) -> Object:
             param="items[0][id]",
             code="resource_missing",
         )
-    quantity = wanted.get("quantity", 1 if "price_data" in wanted else item["quantity"])
+    kept = 1 if "price_data" in wanted else item["quantity"]
+    quantity = wanted["quantity"] if "quantity" in wanted else kept
     if quantity < 1:
         raise invalid("This value must be greater than or equal to 1.", param="items[0][quantity]")
     if "price_data" not in wanted:
@@ -351,23 +199,15 @@ def cancel(id: str, params: Params) -> Object:
     unknown = set(params) - {"expand"}
     if unknown:
         raise unsupported(f"{', '.join(sorted(unknown))} when a subscription is canceled")
-    subscription = _found(id)
+    subscription = found(id)
     if subscription["status"] == "canceled":
         raise missing("subscription", id)
     return end(subscription)
 
 
-def _found(id: str) -> Object:
+def found(id: str) -> Object:
+    """Raises Stripe's error when there is no such subscription."""
     subscription = store.get("subscription", id)
     if subscription is None:
         raise missing("subscription", id)
     return subscription
-
-
-def payments_of(invoice_id: str) -> Object:
-    """How an invoice was paid, as an answer has it when asked to."""
-    data = [
-        shapes.public(payment) for payment in store.all_of("invoice_payment", invoice=invoice_id)
-    ]
-    url = f"/v1/invoice_payments?invoice={invoice_id}"
-    return {"object": "list", "data": data, "has_more": False, "url": url}

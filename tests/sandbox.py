@@ -124,6 +124,28 @@ class Sandbox:
     def advance(self, subscription_id: str) -> dict[str, Any]:
         return self._call("POST", f"subscriptions/{subscription_id}/advance", {})
 
+    def fail_renewals(self, subscription_id: str) -> dict[str, Any]:
+        """Have it paid by a card that declines from now on."""
+        return self._call(
+            "POST", f"subscriptions/{subscription_id}/card", {"card": "4000000000000341"}
+        )
+
+    def fix_card(self, subscription_id: str, card: str = "4242424242424242") -> dict[str, Any]:
+        """Have it paid by a good card from now on, which `retry` charges for what is owed."""
+        return self._call("POST", f"subscriptions/{subscription_id}/card", {"card": card})
+
+    def retry(self, subscription_id: str) -> dict[str, Any]:
+        """Stripe's next try of a past-due month; the fourth that fails ends the subscription."""
+        return self._call("POST", f"subscriptions/{subscription_id}/retry", {})
+
+    def give_up(self, subscription_id: str, outcome: str = "canceled") -> dict[str, Any]:
+        """The last try of a past-due month fails: it is `canceled` or `unpaid`."""
+        return self._call("POST", f"subscriptions/{subscription_id}/give-up", {"outcome": outcome})
+
+    def pay_invoice(self, invoice_id: str, card: str = "4242424242424242") -> dict[str, Any]:
+        """Pay an open invoice as on its page."""
+        return self._call("POST", f"invoices/{invoice_id}/pay", {"card": card})
+
     def add_fault(self, **fault: Any) -> None:
         self._call("POST", "faults", fault)
 

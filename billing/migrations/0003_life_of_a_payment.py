@@ -53,6 +53,11 @@ class Migration(migrations.Migration):
             name='status',
             field=models.CharField(choices=[('received', 'Received'), ('done', 'Done'), ('ignored', 'Nothing to do'), ('failed', 'Failed'), ('quarantined', 'Quarantined'), ('settled', 'Settled by staff')], db_index=True, default='received', max_length=11, verbose_name='status'),
         ),
+        migrations.AlterField(
+            model_name='purchase',
+            name='status',
+            field=models.CharField(choices=[('pending', 'Waiting for payment'), ('settling', 'Bank payment under way'), ('paid', 'Paid'), ('expired', 'Expired'), ('failed', 'Payment failed'), ('review', 'Being checked'), ('settled', 'Settled by hand')], default='pending', max_length=8, verbose_name='status'),
+        ),
         migrations.CreateModel(
             name='BalanceAlert',
             fields=[
@@ -105,6 +110,7 @@ class Migration(migrations.Migration):
                 ('attempt', models.PositiveIntegerField(default=1)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='chosen')),
                 ('applied_at', models.DateTimeField(blank=True, null=True, verbose_name='agreed by Stripe')),
+                ('starts_at', models.DateTimeField(blank=True, null=True, verbose_name='first renewal')),
                 ('subscription', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='changes', to='billing.subscription')),
             ],
             options={
@@ -130,13 +136,8 @@ class Migration(migrations.Migration):
                 'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='billing_refund_amount')],
             },
         ),
-        migrations.AlterField(
-            model_name='purchase',
-            name='status',
-            field=models.CharField(choices=[('pending', 'Waiting for payment'), ('paid', 'Paid'), ('expired', 'Expired'), ('failed', 'Payment failed'), ('review', 'Being checked'), ('settled', 'Settled by hand')], default='pending', max_length=8, verbose_name='status'),
-        ),
         migrations.AddIndex(
             model_name='purchase',
-            index=models.Index(condition=models.Q(('status', 'pending')), fields=['created_at'], name='billing_purchase_pending'),
+            index=models.Index(condition=models.Q(('status__in', ['pending', 'settling'])), fields=['created_at'], name='billing_purchase_pending'),
         ),
     ]

@@ -1,18 +1,12 @@
 // The price as one types. Every sentence comes from the page (data-text-*), none from here.
-import { fromSlider, parseCredits, quote, toSlider } from './pricing.js';
+import { formats, fromSlider, parseCredits, quote, toSlider } from './pricing.js';
 
 const form = document.querySelector('[data-buy]');
 const plan = JSON.parse(document.getElementById('plan').textContent);
 const lang = document.documentElement.lang;
-const currency = plan.currency.toUpperCase();
-const number = (value) => new Intl.NumberFormat(lang).format(value);
+const { number, money, each } = formats(lang, plan.currency);
 // What the field says must be read back by parseCredits and the server, whatever the language.
 const grouped = (value) => new Intl.NumberFormat('en-US').format(value);
-const money = (cents) =>
-  new Intl.NumberFormat(lang, { style: 'currency', currency }).format(cents / 100);
-const each = (price) =>
-  new Intl.NumberFormat(lang, { style: 'currency', currency, minimumFractionDigits: 4 })
-    .format(price / 10000);
 const signed = (cents) => (cents < 0 ? `\u2212${money(-cents)}` : money(cents));
 const fill = (name, values) =>
   form.dataset[`text${name}`].replace(/\{(\w+)\}/g, (_, key) => values[key]);

@@ -10,6 +10,17 @@ export const parseCredits = (text) => {
   return Number(trimmed.replace(/[^0-9]/g, ''));
 };
 
+// How numbers and money are written: cents as dollars, a unit price in ten-thousandths of one.
+export const formats = (lang, code) => {
+  const currency = code.toUpperCase();
+  const dollars = (options) => new Intl.NumberFormat(lang, { style: 'currency', currency, ...options });
+  return {
+    number: (value) => new Intl.NumberFormat(lang).format(value),
+    money: (cents) => dollars({}).format(cents / 100),
+    each: (price) => dollars({ minimumFractionDigits: 4 }).format(price / 10000),
+  };
+};
+
 // Cents, rounded half up. A unit price is in ten-thousandths of the major unit.
 const price = (credits, tier) => Math.floor((credits * tier.unit_price + 50) / 100);
 

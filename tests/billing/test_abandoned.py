@@ -79,7 +79,7 @@ def test_a_debit_under_way_waits_and_one_that_failed_does_not(sandbox, user):
     sandbox.settle(settled.stripe_session_id)
     assert close_abandoned() == 2
     assert [status_of(one) for one in (under_way, bounced, settled)] == [
-        "pending", "failed", "paid",
+        "settling", "failed", "paid",
     ]  # fmt: skip
     assert ledger.balance_of(user) == 1234
 

@@ -511,10 +511,47 @@ def test_a_day_later_its_page_is_closed(buyer, user):
     assert "paid once" not in text(page)
 
 
-@pytest.mark.parametrize("status", ["paid", "expired", "failed"])
-def test_a_purchase_that_is_settled_is_not_open(buyer, user, status):
-    order(user, status=status)
+@pytest.mark.parametrize(("status", "age"), [("paid", 0), ("expired", 0), ("failed", 14)])
+def test_a_purchase_that_is_settled_is_not_open(buyer, user, status, age):
+    order(user, status=status, created_at=timezone.now() - timedelta(days=age))
     assert "Open purchases" not in text(buyer.get("/dashboard"))
+
+
+def test_a_bank_payment_under_way_is_shown_as_long_as_it_takes(buyer, user):
+    purchase = order(user, status="settling", created_at=timezone.now() - timedelta(days=30))
+    success = f"/credits/success?purchase={purchase.pk}"
+    for path, words in (
+        ("/dashboard", "Bank payment under way"),
+        (success, "Your bank payment is under way"),
+    ):
+        page = buyer.get(path)
+        assert words in text(page)
+        assert "Not confirmed yet" not in text(page)
+        assert "checkout.stripe.com" not in page.content.decode()
+        assert "data-poll" not in page.content.decode()
+
+
+def test_a_bank_payment_that_failed_is_told_with_a_way_on(buyer, user):
+    order(user, status="failed", created_at=timezone.now() - timedelta(days=13))
+    page = buyer.get("/dashboard")
+    assert "Payment failed: the bank" in text(page)
+    assert "Nothing was charged." in text(page)
+    assert "If you have paid" not in text(page)
+    again = '<a class="btn small quiet" href="/credits?credits=1234&amp;mode=payment">Buy again</a>'
+    assert again in page.content.decode()
+
+
+@pytest.mark.parametrize("status", ["past_due", "unpaid"])
+@pytest.mark.parametrize("path", ["/dashboard", "/credits", "/dashboard/plan"])
+def test_a_renewal_that_failed_is_on_every_page(buyer, user, path, status):
+    banner = "Your last monthly payment failed."
+    mine = plan(user)
+    assert banner not in text(buyer.get(path))
+    Subscription.objects.filter(pk=mine.pk).update(status=status)
+    page = buyer.get(path)
+    assert text(page).count(banner) == 1
+    assert "No credits are lost" in text(page)
+    assert 'href="/api/billing/portal-link">Check the card</a>' in page.content.decode()
 
 
 def test_nobody_else_s_purchase_or_plan_is_shown(buyer, other_user):
@@ -547,7 +584,7 @@ def test_with_a_plan_a_second_one_can_not_be_chosen(buyer, user, mode):
     assert 'value="subscription" disabled aria-describedby="one-plan"' in content
     assert 'value="payment" checked' in content
     assert "There can be one at a time" in content
-    assert content.count("Manage subscription") == 1
+    assert content.count('href="/dashboard/plan"') == 1
     assert "Subscribe</span>" not in content
 
 
@@ -555,7 +592,7 @@ def test_an_order_of_before_the_plan_is_refused_with_one_way_on(buyer, user):
     plan(user)
     page = buyer.post("/credits", {"credits": "500", "mode": "subscription"})
     assert page.status_code == 409
-    assert page.content.decode().count("Manage subscription") == 1
+    assert page.content.decode().count('href="/dashboard/plan"') == 1
     assert not Purchase.objects.exists()
 
 

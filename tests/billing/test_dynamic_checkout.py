@@ -244,6 +244,7 @@ def test_a_second_subscription_is_refused(buyer, user, sandbox, status, refused)
     response = post(buyer, {"credits": 500, "mode": "subscription"})
     if refused:
         assert (response.status_code, response.json()["code"]) == (409, "already_subscribed")
+        assert response.json()["url"].endswith("/dashboard/plan")
         assert sandbox.requests() == []
     else:
         assert response.status_code == 200

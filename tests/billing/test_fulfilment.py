@@ -8,7 +8,7 @@ import pytest
 
 from accounts.models import User
 from billing import fulfilment, webhooks
-from billing.models import Event, Purchase, StripeCustomer
+from billing.models import Event, Mail, Purchase, StripeCustomer
 from credits import ledger
 from credits.models import Entry, Lot
 from tests.stripe_events import event, invoice_of, metadata_of, post, session_of, sign
@@ -46,6 +46,9 @@ def test_a_paid_session_grants_what_was_sold(client, user):
         1234, "purchase", f"purchase:{purchase.pk}", user,
     )  # fmt: skip
     assert Lot.objects.get().paid == 1172
+    mail = Mail.objects.get()
+    assert (mail.user, mail.kind, mail.key) == (user, "purchase", f"purchase:{purchase.pk}")
+    assert mail.context == {"credits": 1234, "total": 1172, "currency": "usd", "mode": "payment"}
     purchase.refresh_from_db()
     assert purchase.is_paid
     assert purchase.paid_at is not None
@@ -108,6 +111,7 @@ def test_an_unpaid_session_waits_for_its_payment(client, user):
     purchase = order(user)
     post(client, event(COMPLETED, session_of(purchase, payment_status="unpaid")))
     assert_nothing_granted(purchase)
+    assert purchase.status == "settling"
 
     post(client, event("checkout.session.async_payment_succeeded", session_of(purchase)))
     assert ledger.balance_of(user) == 1234
@@ -445,8 +449,25 @@ def test_a_bank_debit_that_failed_closes_its_purchase(client, user):
     post(client, event(COMPLETED, session_of(purchase, payment_status="unpaid")))
     failed = session_of(purchase, payment_status="unpaid")
     post(client, event("checkout.session.async_payment_failed", failed))
+    # Again, and late: it is told once, and stays as it has turned out.
+    post(client, event("checkout.session.async_payment_failed", failed))
+    post(client, event(COMPLETED, session_of(purchase, payment_status="unpaid")))
     assert_nothing_granted(purchase)
     assert purchase.status == "failed"
+    mail = Mail.objects.get()
+    assert (mail.user, mail.kind, mail.key) == (user, "payment_failed", f"purchase:{purchase.pk}")
+    assert mail.context == {"credits": 1234, "total": 1172, "mode": "payment"}
+
+
+def test_what_a_bank_has_paid_is_not_under_way_again(client, user):
+    purchase = order(user)
+    post(client, event("checkout.session.async_payment_succeeded", session_of(purchase)))
+    post(client, event(COMPLETED, session_of(purchase, payment_status="unpaid")))
+    post(client, event("checkout.session.async_payment_failed", session_of(purchase)))
+    purchase.refresh_from_db()
+    assert purchase.is_paid
+    assert ledger.balance_of(user) == 1234
+    assert Mail.objects.get().kind == "purchase"
 
 
 def test_a_second_subscription_of_a_purchase_is_quarantined(client, user):

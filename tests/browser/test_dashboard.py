@@ -109,5 +109,5 @@ def test_with_a_plan_another_can_not_be_chosen(page):
         "be bought one time."
     )
     expect(page.get_by_label("One time")).to_be_checked()
-    expect(page.get_by_role("link", name="Manage subscription")).to_have_count(1)
+    expect(page.get_by_role("link", name="Change the plan")).to_have_count(1)
     assert violations(page) == []

@@ -123,6 +123,7 @@ def test_a_monthly_plan_with_a_renewal_and_its_end(page, sandbox):
         expect(plan).to_contain_text(words)
     page.goto("/credits")
     expect(page.get_by_text("You have a monthly plan of 2,000 credits.")).to_be_visible()
+    page.goto("/dashboard")
     page.get_by_role("link", name="Manage subscription").click()
     page.get_by_role("link", name="Cancel plan").click()
     page.get_by_role("button", name="Yes, cancel").click()

@@ -292,3 +292,50 @@ def test_the_control_api_pays_with_a_card(sandbox, api):
         sandbox.pay(session.id, card="4000000000000002")
     assert "charge" not in counts(sandbox)
     assert sandbox.pay(session.id)["payment_status"] == "paid"
+
+
+def test_renewals_fail_and_are_mended_by_buttons(sandbox, api, look, press):
+    id, _ = subscribe(sandbox)
+    assert f"{id} active " in look()
+    assert f"The card of {id} is declined from now on." in press("card", id=id, card="declining")
+    assert "active, its card declines" in look()
+    assert f"A month has gone by: {id} is past due." in press("advance", id=id)
+    words = press("retry", id=id)
+    assert f"Stripe has tried again: {id} is past due." in words
+    assert "Pay the open invoice" in words
+    assert f"The card of {id} can be paid." in press("card", id=id, card="good")
+    words = press("retry", id=id)
+    assert f"Stripe has tried again: {id} has renewed." in words
+    assert "Pay the open invoice" not in words
+    assert api.v1.subscriptions.retrieve(id).status == "active"
+
+
+@pytest.mark.parametrize("outcome", ["canceled", "unpaid"])
+def test_a_renewal_is_given_up_by_a_button(sandbox, api, look, press, outcome):
+    id, _ = subscribe(sandbox)
+    press("card", id=id, card="declining")
+    press("advance", id=id)
+    words = press("give up", id=id, outcome=outcome)
+    assert f"The last try has failed: {id} is {outcome}." in words
+    assert api.v1.subscriptions.retrieve(id).status == outcome
+    assert "Try again now" not in words
+
+
+@pytest.mark.parametrize(
+    ("wish", "fields"),
+    [("retry", {}), ("give up", {"outcome": "canceled"}), ("give up", {"outcome": "active"})],
+)
+def test_a_button_that_does_not_fit_changes_nothing(sandbox, press, wish, fields):
+    id, _ = subscribe(sandbox)
+    before = counts(sandbox)
+    assert "Nothing was changed." in press(wish, id=id, **fields)
+    assert "Nothing was changed. No such subscription" in press("card", id="sub_x", card="good")
+    assert counts(sandbox) == before
+
+
+@pytest.mark.parametrize("call", ["/v1/refunds", "/v1/products", "/v1/subscriptions"])
+def test_faults_are_ordered_for_what_changes_as_well(sandbox, press, call):
+    assert "will do the work and lose the reply, once." in press(
+        "fault", call=call, trouble="lose_reply", times="1"
+    )
+    assert sandbox.faults()[0]["path"] == call

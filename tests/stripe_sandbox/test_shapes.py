@@ -25,6 +25,9 @@ def test_every_answer_fits_its_class(sandbox, api, receiver, kind):
     bounced = api.v1.checkout.sessions.create(order())
     sandbox.bounce(sandbox.pay_by_bank(bounced.id)["id"])
     subscription, customer = subscribe(sandbox)
+    api.v1.products.create({"id": "credits_750", "name": "750 credits"})
+    sandbox.fail_renewals(subscription)
+    sandbox.advance(subscription)
     api.v1.subscriptions.update(subscription, {"cancel_at_period_end": True})
     api.v1.billing_portal.sessions.create({"customer": customer})
 

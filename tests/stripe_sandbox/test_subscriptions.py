@@ -55,11 +55,11 @@ def test_a_subscription_begins_with_a_paid_month(sandbox, api):
     assert (intent.amount, intent.customer) == (500, customer)
 
     assert [event["type"] for event in sandbox.events()[1:]] == [
+        "invoice.created",
+        "invoice.finalized",
         "payment_intent.created",
         "payment_intent.succeeded",
         "charge.succeeded",
-        "invoice.created",
-        "invoice.finalized",
         "invoice.paid",
         "invoice.payment_succeeded",
         "customer.subscription.created",
@@ -88,11 +88,11 @@ def test_a_month_on_is_a_renewal_with_a_paid_invoice(sandbox, api):
     assert newest.parent.subscription_details.metadata.to_dict() == {"credits": "500"}
     assert (oldest.number, newest.number) == ("SANDBOX-0001", "SANDBOX-0002")
     assert [event["type"] for event in sandbox.events()[so_far:]] == [
+        "invoice.created",
+        "invoice.finalized",
         "payment_intent.created",
         "payment_intent.succeeded",
         "charge.succeeded",
-        "invoice.created",
-        "invoice.finalized",
         "invoice.paid",
         "invoice.payment_succeeded",
         "customer.subscription.updated",
