@@ -15,12 +15,14 @@ from django.utils.translation import gettext_lazy
 
 from accounts.requests import SignedInRequest
 from billing import mails, webhooks
+from billing.admin_reconciliation import ReconciliationAdmin
 from billing.models import (
     Customer,
     Event,
     Mail,
     PriceTier,
     Purchase,
+    Reconciliation,
     Refund,
     StripeCustomer,
     Subscription,
@@ -33,8 +35,12 @@ from credits import ledger
 from credits.admin.cells import ReadOnlyAdmin, grouped, moment, to_the_second
 from credits.models import Adjustment, Entry, Hold, Transfer
 
+admin.site.register(Reconciliation, ReconciliationAdmin)
+
 ROWS = 20
 """How many of the latest rows a customer's page shows of each."""
+
+REASON_LENGTH = Event._meta.get_field("settled_reason").max_length or 0
 
 
 @admin.register(PriceTier)
@@ -227,6 +233,8 @@ class EventAdmin(ReadOnlyAdmin):
         "livemode",
         "created_at",
         "done_at",
+        "settled_by",
+        "settled_reason",
         "content",
     )
     readonly_fields = ("content",)
@@ -234,10 +242,16 @@ class EventAdmin(ReadOnlyAdmin):
     change_form_template = "admin/billing/event/page.html"
     show_full_result_count = False
 
+    def get_fields(self, request: HttpRequest, obj: Event | None = None) -> list[Any]:
+        is_settled = obj is not None and obj.status == Event.Status.SETTLED
+        return [name for name in self.fields if is_settled or not name.startswith("settled_")]
+
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.replay_view)
+        replay = self.admin_site.admin_view(self.replay_view)
+        settle = self.admin_site.admin_view(self.settle_view)
         return [
-            path("<int:event_id>/replay/", view, name="billing_event_replay"),
+            path("<int:event_id>/replay/", replay, name="billing_event_replay"),
+            path("<int:event_id>/settle/", settle, name="billing_event_settle"),
             *super().get_urls(),
         ]
 
@@ -265,8 +279,41 @@ class EventAdmin(ReadOnlyAdmin):
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("billing.replay_event")
 
+    def settle_view(self, request: SignedInRequest, event_id: int) -> HttpResponse:
+        """Close an event that can't be applied, by a POST with the reason."""
+        event = self.get_object(request, str(event_id))
+        may_settle = request.user.has_perm("billing.settle_event")
+        if request.method != "POST" or event is None or not may_settle:
+            raise PermissionDenied
+        _settle(request, event, request.POST.get("reason", "").strip())
+        return HttpResponseRedirect(reverse("admin:billing_event_change", args=[event_id]))
+
+
+def _settle(request: SignedInRequest, event: Event, reason: str) -> None:
+    if not reason or len(reason) > REASON_LENGTH:
+        words = _("Nothing was changed. Say in up to %(most)s characters how it was settled.")
+        messages.error(request, words % {"most": REASON_LENGTH})
+        return
+    try:
+        webhooks.settle(event, staff=request.user, reason=reason)
+    except webhooks.NotOpen:
+        messages.error(request, _("Nothing was changed: it neither failed nor is in quarantine."))
+        return
+    LogEntry.objects.log_actions(
+        request.user.pk,
+        Event.objects.filter(pk=event.pk),
+        CHANGE,
+        change_message=f"Settled: {reason}",
+        single_object=True,
+    )
+    messages.success(request, _("It is settled, and counts as no difference any more."))
+
 
 def _replay(request: SignedInRequest, event: Event) -> None:
+    if event.status == Event.Status.SETTLED:
+        words = _("%(event)s was settled by staff: nothing was done.")
+        messages.error(request, words % {"event": event.stripe_id})
+        return
     try:
         webhooks.process(event, replay=True)
     except Exception:  # noqa: BLE001 (it is on the event's record, which the message points to)

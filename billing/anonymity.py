@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from accounts.models import User
 from billing.models import Event, Purchase, StripeCustomer, Subscription
+from billing.redaction import DEPTH
 from billing.stripe_objects import METADATA_TYPE, subscription_of, whole_number
 
 _CODE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,255}", re.ASCII)
@@ -35,29 +36,23 @@ _ABOUT_PEOPLE: Final = {
 """Left out whole: a card's expiry or a postal code may come as a number."""
 
 
-def anonymous(payload: Any) -> Any:
+def anonymous(payload: Any, depth: int = DEPTH) -> Any:
     """An event, or a part of one, without anything about a person; again, it changes nothing."""
+    if not depth:
+        return None
     if isinstance(payload, Mapping):
-        if payload.get("type") == METADATA_TYPE:
-            return {name: _code(value) for name, value in payload.items()}  # our own metadata
-        return {name: _part(name, value) for name, value in payload.items()}
+        is_ours = payload.get("type") == METADATA_TYPE
+        return {name: _part(name, value, is_ours, depth - 1) for name, value in payload.items()}
     if isinstance(payload, list):
-        return [anonymous(item) for item in payload]
+        return [anonymous(item, depth - 1) for item in payload]
     return None if isinstance(payload, str) else payload
 
 
-def _part(name: str, value: Any) -> Any:
-    if name in _ABOUT_PEOPLE:
-        return None
-    if name in _HARMLESS and isinstance(value, str):
-        return _code(value)
-    return anonymous(value)
-
-
-def _code(value: Any) -> Any:
-    if not isinstance(value, str):
-        return anonymous(value)
-    return value if _CODE.fullmatch(value) else None
+def _part(name: str, value: Any, is_ours: bool, depth: int) -> Any:
+    if isinstance(value, str):
+        is_kept = (is_ours or name in _HARMLESS) and _CODE.fullmatch(value)
+        return value if is_kept else None
+    return None if name in _ABOUT_PEOPLE and not is_ours else anonymous(value, depth)
 
 
 def is_about_closed(found: Mapping[str, Any], customer_id: str) -> bool:

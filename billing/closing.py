@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 
-import stripe
 from django.db import transaction
 
 from accounts import closing
@@ -93,7 +92,7 @@ def _close_pages(customer_id: str, clock: Clock) -> None:
 def _check_payments(user: User, clock: Clock) -> None:
     """Raise `PaymentUnderWay` where one was made and is not granted yet; bank debits take days."""
     sessions = stripe_api.client().v1.checkout.sessions
-    waiting = Purchase.objects.filter(user=user, status=Purchase.Status.PENDING)
+    waiting = Purchase.objects.filter(user=user, status__in=Purchase.WAITING)
     for purchase in waiting.exclude(stripe_session_id=None):
         look = functools.partial(sessions.retrieve, purchase.stripe_session_id or "")
         if stripe_api.call(look, clock).status == "complete":
@@ -101,20 +100,16 @@ def _check_payments(user: User, clock: Clock) -> None:
             if waiting.filter(pk=purchase.pk).exists():
                 raise PaymentUnderWay
         else:
-            waiting.filter(pk=purchase.pk).update(status=Purchase.Status.EXPIRED)
+            pending = waiting.filter(pk=purchase.pk, status=Purchase.Status.PENDING)
+            pending.update(status=Purchase.Status.EXPIRED)
 
 
 def _done_or_gone(request: Callable[[], object], clock: Clock) -> None:
     try:
         stripe_api.call(request, clock)
     except StripeRefused as error:
-        if not _is_missing(error):
+        if not stripe_api.is_missing(error):
             raise
-
-
-def _is_missing(error: StripeRefused) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, stripe.InvalidRequestError) and cause.code == "resource_missing"
 
 
 # --- Here -----------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ def _unpaid_purchase_of(session: Mapping[str, Any]) -> Purchase | None:
     purchase = _purchase_of_session(session, our_metadata(session.get("metadata")))
     if (
         purchase is None
-        or purchase.status not in {Purchase.Status.PENDING, Purchase.Status.SETTLING}
+        or purchase.status not in Purchase.WAITING
         or purchase.stripe_session_id not in (None, session["id"])
     ):
         return None

@@ -111,6 +111,9 @@ class Purchase(models.Model):
         EXPIRED = "expired", _("Expired")
         FAILED = "failed", _("Payment failed")
         REVIEW = "review", _("Being checked")
+        SETTLED = "settled", _("Settled by hand")
+
+    WAITING: Final = (Status.PENDING, Status.SETTLING)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="purchases")
@@ -141,7 +144,14 @@ class Purchase(models.Model):
             ),
             models.CheckConstraint(condition=Q(total__gt=0), name="billing_purchase_total"),
         ]
-        indexes = [models.Index(fields=["user", "-created_at"], name="billing_purchase_user")]
+        indexes = [
+            models.Index(fields=["user", "-created_at"], name="billing_purchase_user"),
+            models.Index(
+                fields=["created_at"],
+                condition=Q(status__in=["pending", "settling"]),
+                name="billing_purchase_pending",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.credits} credits, {self.get_status_display()}"

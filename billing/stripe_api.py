@@ -3,11 +3,11 @@
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import stripe
 from django.conf import settings
@@ -24,6 +24,7 @@ READ_TIMEOUT: Final = 6  # seconds
 LAST_CALL_AFTER: Final = 10  # seconds; with the timeouts, an answer comes in under 20
 TRIES: Final = 2
 PAUSE: Final = 0.3  # seconds between tries
+PAGE: Final = 100  # the most that Stripe lists at once
 
 _pool: Final = ThreadPoolExecutor(64, thread_name_prefix="stripe")
 
@@ -80,6 +81,24 @@ def database_time() -> datetime:
 def call(request: Callable[[], T], clock: Clock) -> T:
     """Make a call that may be repeated freely. Raises `StripeUnavailable`, `StripeRefused`."""
     return _try(request, lambda error: None, clock)
+
+
+def pages(
+    request: Callable[[Any], stripe.ListObject[Any]], **params: Any
+) -> Iterator[list[dict[str, Any]]]:
+    """All that a list at Stripe has, page by page as plain JSON, newest first.
+
+    Each page has a time of its own. Raises `StripeUnavailable`, `StripeRefused`.
+    """
+    params["limit"] = PAGE
+    while True:
+        answer = call(functools.partial(request, dict(params)), Clock())
+        found = answer.to_dict(for_json=True)
+        if found["data"]:
+            yield found["data"]
+        if not found["has_more"]:
+            return
+        params["starting_after"] = found["data"][-1]["id"]
 
 
 def keyed_call(row: Keyed, request: Callable[[stripe.RequestOptions], T], clock: Clock) -> T:

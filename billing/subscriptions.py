@@ -45,35 +45,47 @@ def record_subscription(fetched: Fetched) -> None:
     """Store a subscription's state, unless a later one is stored. Call it in a transaction."""
     found = fetched.subscription
     metadata = our_metadata(found.get("metadata"))
-    (item,) = found["items"]["data"]
-    total = item["price"]["unit_amount"] * item.get("quantity", 1)
-    change_id = PlanChange.id_of(stripe_id(item["price"].get("product")))
-    change = PlanChange.objects.filter(pk=change_id).first() if change_id else None
-    credits = change.credits if change else whole_number(metadata.get("credits"))
-    if credits is None or credits > MAX_CREDITS:
-        raise Quarantined("The subscription doesn't say how many credits it sells.")
-    end = item.get("current_period_end") or found.get("current_period_end")
-    state = {
-        "status": found["status"],
-        "credits": credits,
-        "total": total,
-        "currency": item["price"]["currency"],
-        "current_period_end": datetime.fromtimestamp(end, UTC) if end else None,
-        # The portal sets the date instead where it cancels at a period's end.
-        "cancel_at_period_end": bool(found.get("cancel_at_period_end") or found.get("cancel_at")),
-        "fetched_at": fetched.at,
-    }
+    state = {**state_of(found), "fetched_at": fetched.at}
     known, is_new = Subscription.objects.select_for_update().get_or_create(
         stripe_id=found["id"],
         defaults={"user": buyer_of(metadata, stripe_id(found.get("customer"))), **state},
     )
     if not is_new and known.fetched_at <= fetched.at:
         Subscription.objects.filter(pk=known.pk).update(**state)
+    change_id, change = _change_of(found)
     if change is not None:
         # The answer to the change may have been lost.
         PlanChange.objects.filter(pk=change.pk, applied_at=None).update(applied_at=Now())
     elif change_id is not None:
-        _adopt_change(change_id, known, metadata, total, item["price"]["currency"])
+        _adopt_change(change_id, known, metadata, state["total"], state["currency"])
+
+
+def state_of(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What we keep of a subscription, as fields of our row. Raises `NotOurs`, `Quarantined`."""
+    metadata = our_metadata(found.get("metadata"))
+    (item,) = found["items"]["data"]
+    _, change = _change_of(found)
+    credits = change.credits if change else whole_number(metadata.get("credits"))
+    if credits is None or credits > MAX_CREDITS:
+        raise Quarantined("The subscription doesn't say how many credits it sells.")
+    end = item.get("current_period_end") or found.get("current_period_end")
+    return {
+        "status": found["status"],
+        "credits": credits,
+        "total": item["price"]["unit_amount"] * item.get("quantity", 1),
+        "currency": item["price"]["currency"],
+        "current_period_end": datetime.fromtimestamp(end, UTC) if end else None,
+        # The portal sets the date instead where it cancels at a period's end.
+        "cancel_at_period_end": bool(found.get("cancel_at_period_end") or found.get("cancel_at")),
+    }
+
+
+def _change_of(found: Mapping[str, Any]) -> tuple[uuid.UUID | None, PlanChange | None]:
+    """The change that a subscription's product stands for: its id, and our row of it."""
+    (item,) = found["items"]["data"]
+    change_id = PlanChange.id_of(stripe_id(item["price"].get("product")))
+    change = PlanChange.objects.filter(pk=change_id).first() if change_id else None
+    return change_id, change
 
 
 def _adopt_change(

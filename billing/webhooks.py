@@ -8,6 +8,8 @@ from Stripe before that transaction; the payload is a hint.
 import json
 import logging
 import re
+import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
@@ -15,8 +17,10 @@ from typing import Any, Final, TypeGuard
 import stripe
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
+from accounts.models import User
 from billing.anonymity import anonymous, is_about_closed
 from billing.clawback import fetch_charge, settle_charge
 from billing.fulfilment import (
@@ -28,7 +32,8 @@ from billing.fulfilment import (
 from billing.models import Event, Purchase
 from billing.redaction import without_secrets
 from billing.renewals import fetch_failed, fetch_paid, settle_failed, settle_paid
-from billing.stripe_objects import NotOurs, stripe_id
+from billing.stripe_api import API_VERSION, StripeUnavailable
+from billing.stripe_objects import NotOurs, stripe_id, subscription_of, uuid_of
 from billing.subscriptions import fetch_subscription, record_subscription
 
 logger = logging.getLogger(__name__)
@@ -36,6 +41,9 @@ logger = logging.getLogger(__name__)
 TOLERANCE: Final = 300
 """Seconds that a signature is good for, Stripe's own default. Its clock may run ahead of ours
 without limit, so events are known by their id for ever, not for these seconds."""
+
+SUPPLIED: Final = "reconcile_"
+"""How the ids of events begin that we have made ourselves."""
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
 _TYPE: Final = re.compile(r"[!-~]{1,100}", re.ASCII)
@@ -47,6 +55,10 @@ class InvalidSignature(Exception):
 
 class InvalidPayload(Exception):
     """The body is no event."""
+
+
+class NotOpen(Exception):
+    """The event is neither failed nor in quarantine, so there is nothing to settle."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,7 @@ def receive(body: bytes, signature: str) -> Event:
     raised (the event is kept, with the error, and Stripe will send it again).
     """
     payload = _verified(body, signature)
-    event = _keep(payload, body.decode())
+    event = keep(payload, body.decode())
     process(event)
     return event
 
@@ -131,7 +143,8 @@ def _matches(pattern: re.Pattern[str], value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
-def _keep(payload: Mapping[str, Any], text: str) -> Event:
+def keep(payload: Mapping[str, Any], text: str) -> Event:
+    """Have an event on record, once; `text` is its payload as it came."""
     found = _object(payload)
     about = found.get("id")
     is_customer = found.get("object") == "customer"
@@ -216,10 +229,92 @@ def _finish(event: Event, status: Event.Status, error: str = "") -> None:
     # It may quote what Stripe sent, and PostgreSQL's text holds neither NUL nor half a surrogate.
     error = without_secrets(error)
     error = error.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
-    # What is done stays done: a delivery that failed beside the one that didn't changes nothing.
-    Event.objects.filter(pk=event.pk).exclude(status=Event.Status.DONE).update(
+    # What is done or settled stays so: a delivery that failed beside changes nothing.
+    over = (Event.Status.DONE, Event.Status.SETTLED)
+    Event.objects.filter(pk=event.pk).exclude(status__in=over).update(
         status=status,
         error=error,
         done_at=None if status == Event.Status.FAILED else timezone.now(),
     )
     event.refresh_from_db()
+
+
+def supply(type: str, found: Mapping[str, Any]) -> Event | None:
+    """Apply what Stripe knows of an object and its events didn't bring about; answer how.
+
+    It becomes an event of our own, so that it is kept, refused and told like Stripe's. None where
+    that is decided already: such an event is in quarantine, was settled, or wasn't ours. Raises
+    `StripeUnavailable`.
+    """
+    known = Event.objects.filter(object_id=found["id"])
+    same = known.filter(type=type)
+    decided = Q(status__in=(Event.Status.QUARANTINED, Event.Status.SETTLED))
+    # Without a reason it was ignored for want of a handler, which there is now.
+    if same.filter(decided | Q(status=Event.Status.IGNORED) & ~Q(error="")).exists():
+        return None
+    event = same.filter(status__in=(Event.Status.RECEIVED, Event.Status.FAILED)).first()
+    if event is None:
+        number = known.filter(stripe_id__startswith=SUPPLIED).count() + 1
+        payload = {
+            "id": f"{SUPPLIED}{found['id']}_{number}",
+            "object": "event",
+            "api_version": API_VERSION,
+            "created": int(time.time()),
+            "livemode": settings.STRIPE_LIVEMODE,
+            "type": type,
+            "data": {"object": found},
+        }
+        event = keep(payload, json.dumps(payload))
+    attempt(event)
+    return event
+
+
+def attempt(event: Event) -> None:
+    """Apply an event; if its handler fails, that is on the event's record.
+
+    Raises `StripeUnavailable`, after keeping that there, too: others would fare no better.
+    """
+    try:
+        process(event)
+    except StripeUnavailable:
+        raise
+    except Exception:  # noqa: BLE001
+        logger.info("Event %s is left for later", event.stripe_id)
+
+
+def settle(event: Event, *, staff: User, reason: str) -> None:
+    """Close an event that can't be applied: staff have dealt with the money in another way.
+
+    It counts as no difference any more and is never applied. A purchase that was being checked
+    because of it is settled with it. Raises `NotOpen`.
+    """
+    with transaction.atomic():
+        locked = Event.objects.select_for_update().get(pk=event.pk)
+        if locked.status not in (Event.Status.QUARANTINED, Event.Status.FAILED):
+            raise NotOpen
+        locked.status = Event.Status.SETTLED
+        locked.settled_by = staff
+        locked.settled_reason = reason
+        locked.done_at = timezone.now()
+        locked.save(update_fields=["status", "settled_by", "settled_reason", "done_at"])
+        purchase_id = _purchase_id(locked)
+        # A monthly plan's first payment is told by two events; the last one settled closes it.
+        others = Event.objects.filter(
+            status=Event.Status.QUARANTINED, customer_id=locked.customer_id
+        )
+        if purchase_id and purchase_id not in map(_purchase_id, others):
+            Purchase.objects.filter(pk=purchase_id, status=Purchase.Status.REVIEW).update(
+                status=Purchase.Status.SETTLED
+            )
+    event.refresh_from_db()
+
+
+def _purchase_id(event: Event) -> uuid.UUID | None:
+    """The purchase that an event's session or invoice names, or whose session it is."""
+    purchase = Purchase.objects.filter(stripe_session_id=event.object_id).first()
+    if purchase is not None:
+        return purchase.pk
+    found = _object(json.loads(event.payload))
+    is_invoice = found.get("object") == "invoice"
+    metadata = subscription_of(found)[1] if is_invoice else found.get("metadata")
+    return uuid_of(metadata.get("purchase_id")) if isinstance(metadata, Mapping) else None

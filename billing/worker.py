@@ -14,7 +14,7 @@ from typing import Final
 
 from django.db import Error, OperationalError, close_old_connections, connection
 
-from billing import low_balance, mails
+from billing import abandoned, low_balance, mails
 from credits import ledger
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ JOBS: Final = (
     Job("mails", 2, mails.send_due),
     Job("expiry", 60, ledger.expire_due),
     Job("low balance", 60, low_balance.Watch()),  # after what has expired
+    Job("abandoned orders", 3600, abandoned.close_abandoned),
 )
 
 TICK: Final = 1

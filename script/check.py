@@ -23,6 +23,7 @@ KEPT = (
     *("PATH", "HOME", "LANG", "TMPDIR", "CI", "CHROME", "AXE_SCRIPT", "PLAYWRIGHT_NODEJS_PATH"),
     "LEDGER_FUZZ",  # long: the ledger against its model and its races for half an hour
     "WEBHOOK_FUZZ",  # long: 10,000 mutated webhooks of each kind
+    "PAYMENTS_SOAK",  # long: 1,000 purchases, each of their events delivered ten times
 )
 MINIMUM_COVERAGE = 90
 OUTCOMES = {"failure": "failed", "error": "failed", "skipped": "skipped"}

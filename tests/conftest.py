@@ -1,15 +1,9 @@
-import os
 import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-import requests
 from django.core.cache import cache
 from django.db import connection, connections
 
@@ -19,6 +13,7 @@ from credits import ledger
 from credits.audit import audit
 from credits.models import Wallet
 from tests.sandbox import Sandbox
+from tests.site import serve
 
 NO_TRUNCATE = ["credits_entry", "credits_draw", "credits_holddraw"]
 TIERS = [(10, 100), (500, 95), (2000, 90), (5000, 80)]
@@ -73,38 +68,12 @@ def sandbox(sandbox_process: Sandbox, settings) -> Sandbox:
 @pytest.fixture(scope="session")
 def site_url(django_db_setup, sandbox_process: Sandbox) -> Iterator[str]:
     """The site as it is served, on the tests' database."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        bind = f"127.0.0.1:{free.getsockname()[1]}"
-    database = connection.settings_dict
-    host = database["OPTIONS"].get("host") or database["HOST"]
-    url = f"http://{bind}"
-    environment = os.environ | {
-        "BASE_URL": url,
-        "BIND": bind,
-        "DATABASE_URL": (
-            f"postgres://{database['USER']}:{database['PASSWORD']}@/{database['NAME']}"
-            f"?host={host}&port={database['PORT'] or 5432}"
-        ),
-        "STRIPE_API_BASE": sandbox_process.base_url,
-        "STRIPE_REDIRECT_ORIGINS": sandbox_process.base_url,
-        "WEB_CONCURRENCY": "1",
-        "LOG_LEVEL": "error",
-    }
-    command = [sys.executable, "-m", "gunicorn", "config.wsgi"]
-    process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, env=environment)
-    deadline = time.monotonic() + 30
-    while True:
-        assert process.poll() is None, "the web server ended by itself"
-        assert time.monotonic() < deadline, "the web server doesn't answer"
-        try:
-            requests.get(f"{url}/healthz", timeout=5)
-            break
-        except requests.ConnectionError:
-            time.sleep(0.1)
-    yield url
-    process.terminate()
-    process.wait(timeout=40)
+    with serve(
+        STRIPE_API_BASE=sandbox_process.base_url,
+        STRIPE_REDIRECT_ORIGINS=sandbox_process.base_url,
+        WEB_CONCURRENCY="1",
+    ) as url:
+        yield url
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='purchase',
             name='status',
-            field=models.CharField(choices=[('pending', 'Waiting for payment'), ('settling', 'Bank payment under way'), ('paid', 'Paid'), ('expired', 'Expired'), ('failed', 'Payment failed'), ('review', 'Being checked')], default='pending', max_length=8, verbose_name='status'),
+            field=models.CharField(choices=[('pending', 'Waiting for payment'), ('settling', 'Bank payment under way'), ('paid', 'Paid'), ('expired', 'Expired'), ('failed', 'Payment failed'), ('review', 'Being checked'), ('settled', 'Settled by hand')], default='pending', max_length=8, verbose_name='status'),
         ),
         migrations.CreateModel(
             name='BalanceAlert',
@@ -136,5 +136,9 @@ class Migration(migrations.Migration):
                 'permissions': [('refund_purchase', 'Can refund purchases')],
                 'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='billing_refund_amount')],
             },
+        ),
+        migrations.AddIndex(
+            model_name='purchase',
+            index=models.Index(condition=models.Q(('status__in', ['pending', 'settling'])), fields=['created_at'], name='billing_purchase_pending'),
         ),
     ]

@@ -176,6 +176,7 @@ def test_the_sdk_does_not_log_what_it_sends_and_gets(sandbox, user, log, client)
 CHARGE = {
     "id": "ch_1",
     "object": "charge",
+    "customer": "cus_1",
     "amount": 475,
     "billing_details": {
         "address": {"city": "PLANTEDcity", "line1": "PLANTEDstreet"},
