@@ -42,11 +42,15 @@ def subscription_of(invoice: Mapping[str, Any]) -> tuple[str | None, Any]:
     details = parent or mapping(invoice.get("subscription_details"))
     if found is None or details.get("metadata") is not None:
         return found, details.get("metadata")
-    lines = mapping(invoice.get("lines")).get("data")
-    for line in map(mapping, lines if isinstance(lines, list) else []):
+    for line in _lines(invoice):
         if stripe_id(line.get("subscription")) == found:
             return found, line.get("metadata")
     return found, None
+
+
+def _lines(invoice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    lines = mapping(invoice.get("lines")).get("data")
+    return [mapping(line) for line in lines] if isinstance(lines, list) else []
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -59,12 +63,13 @@ def product_sold(invoice: Mapping[str, Any]) -> str | None:
 
     Endpoints of API versions before 2025-03-31 send the price itself, the oldest a plan.
     """
-    for line in (invoice.get("lines") or {}).get("data") or []:
-        details = (line.get("parent") or {}).get("subscription_item_details") or line
+    for line in _lines(invoice):
+        details = mapping(mapping(line.get("parent")).get("subscription_item_details")) or line
         if details.get("proration"):
             continue
-        price = (line.get("pricing") or {}).get("price_details") or line.get("price")
-        product = stripe_id((price or line.get("plan") or {}).get("product"))
+        price = mapping(mapping(line.get("pricing")).get("price_details"))
+        price = price or mapping(line.get("price")) or mapping(line.get("plan"))
+        product = stripe_id(price.get("product"))
         if product:
             return product
     return None

@@ -253,7 +253,7 @@ def test_a_second_subscription_is_refused(buyer, user, sandbox, status, refused)
 
 def test_an_order_asks_the_database_little(buyer, sandbox, django_assert_max_num_queries):
     post(buyer, {"credits": 500})
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(20):
         post(buyer, {"credits": 500, "request_id": str(uuid.uuid4()), "expected_total": 475})
 
 

@@ -409,7 +409,7 @@ def test_32_deliveries_at_once_are_one_grant(user, at_once):
 def test_a_webhook_asks_the_database_little(client, user, django_assert_max_num_queries):
     payload = event(COMPLETED, session_of(order(user)))
     ledger.wallet_of(user)
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(22):
         post(client, payload)
     assert metadata_of(Purchase.objects.get())["credits"] == "1234"
 
