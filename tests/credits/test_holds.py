@@ -169,3 +169,12 @@ def test_what_comes_back_to_an_expired_lot_expires_then(wallet):
     assert ledger.standing(wallet.user) == ledger.Standing()
     assert kinds()[1:] == [("expiry", -3), ("spend", -2), ("expiry", -4), ("expiry", -1)]
     assert len({entry.key for entry in Entry.objects.all()}) == 5
+
+
+def test_what_expired_under_a_hold_is_booked_before_the_hold_is_released(wallet):
+    ledger.grant(wallet, 10, key="f", kind="promotion", category="promotional")
+    hold = ledger.hold(wallet, 6, key="k", expires_in=timedelta(hours=24))
+    Lot.objects.update(expires_at=hold.created_at)
+    ledger.release(hold)
+    assert ledger.standing(wallet.user) == ledger.Standing()
+    assert kinds()[1:] == [("expiry", -4), ("expiry", -6)]

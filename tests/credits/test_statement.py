@@ -386,5 +386,7 @@ def test_no_question_costs_more_with_tens_of_thousands_of_entries(past, other_us
     where = middle(past)
     monkeypatch.setitem(globals(), "middle", lambda wallet: where)
     cost = {name: buffers(functools.partial(ask, past)) for name, ask in QUESTIONS.items()}
-    assert 0 < cost.pop("30 days") < 300
+    # Two looks for each day; dead rows of other tests make everything dearer alike.
+    whole = buffers(lambda: list(past.entries.all()))
+    assert 0 < cost.pop("30 days") < 0.8 * whole
     assert {name: pages for name, pages in cost.items() if not 0 < pages < 100} == {}

@@ -54,7 +54,7 @@ def test_an_answer_tells_its_version_and_request(sandbox, api):
         lambda v1: v1.customers.create({"email": "ada@example.com", "balance": 500}),
         lambda v1: v1.customers.list({"test_clock": "clock_x"}),
         lambda v1: v1.invoices.list({"due_date": 1000}),
-        lambda v1: v1.webhook_endpoints.list(),
+        lambda v1: v1.coupons.list(),
     ],
 )
 def test_what_is_not_done_is_a_501(sandbox, api, ask):
