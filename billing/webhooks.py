@@ -205,8 +205,8 @@ def process(event: Event, *, replay: bool = False) -> None:
     except NotOurs as reason:
         _finish(event, Event.Status.IGNORED, str(reason))
     except Quarantined as reason:
-        logger.error("Event %s is in quarantine: %s", event.stripe_id, reason)
         _finish(event, Event.Status.QUARANTINED, str(reason)[:2000])
+        logger.error("Event %s is in quarantine: %s", event.stripe_id, event.error)
         if reason.purchase is not None:
             # Paid is paid; anything else would tell the buyer that nothing was charged.
             Purchase.objects.filter(pk=reason.purchase.pk).exclude(

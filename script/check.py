@@ -87,7 +87,18 @@ def main(arguments: list[str]) -> int:
         if arguments:
             step("Tests", "pytest", *arguments)
         else:
-            step("Tests", "coverage", "run", "-m", "pytest", "-q", f"--junit-xml={report}")
+            step(
+                "Tests",
+                "coverage",
+                "run",
+                "-m",
+                "pytest",
+                "-q",
+                "-n2",
+                "--dist=worksteal",
+                "--durations=40",
+                f"--junit-xml={report}",
+            )
             step("Coverage data", "coverage", "combine", "-q")
             step("Coverage", "coverage", "report", f"--fail-under={MINIMUM_COVERAGE}")
         print("\n" + (f"FAILED: {', '.join(failed)}" if failed else "All checks and tests passed."))

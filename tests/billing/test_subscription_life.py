@@ -8,7 +8,6 @@ else is as always, signatures and all.
 """
 
 import functools
-import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,25 +131,29 @@ def test_every_order_of_a_plan_s_events_ends_the_same(user, sandbox, monkeypatch
         (f"invoice:{second}", "renewal", 500, 475),
         (f"invoice:{third}", "renewal", 2000, 1800),
     ]
-    orders = list(itertools.permutations(range(6)))
-    assert len(orders) == 720
-    if not kept:
-        orders = orders[::6]  # as many as there is time for
     ends: list[dict] = []
-    for order in orders:
-        with rolled_back():
-            for step in order:
-                events = life.steps[step]
-                # The two of the first payment come either way round.
-                for event in events if order[0] % 2 else reversed(events):
-                    assert deliver(event) == "done", (order, event["type"])
+
+    def tell(*told: int) -> None:
+        """What has been told stays while the rest is told in each order that is left."""
+        rest = sorted(set(range(6)) - set(told))
+        if not rest:
             end = state(user)
-            assert end["grants"] == sorted(expected), order
-            assert not ends or end == ends[0], order
+            assert end["grants"] == sorted(expected), told
+            assert not ends or end == ends[0], told
             if len(ends) % 60 == 0:
-                assert audit() == [], order
+                assert audit() == [], told
             ends.append(end)
-    assert len(ends) == len(orders)
+        # Without what was lost as many as there is time for: the last steps in one order.
+        for step in rest if kept or len(rest) > 3 else rest[:1]:
+            with rolled_back():
+                first = told[0] if told else step
+                # The two of the first payment come either way round.
+                for event in life.steps[step] if first % 2 else reversed(life.steps[step]):
+                    assert deliver(event) == "done", (*told, step, event["type"])
+                tell(*told, step)
+
+    tell()
+    assert len(ends) == (720 if kept else 120)
     assert ends[0]["balance"] == 3000
     assert ends[0]["purchase"][0] == "paid"
     _, id, status, credits, total, _, end, is_ending = ends[0]["subscription"]
