@@ -12,7 +12,7 @@ ProcessesOf = Callable[[Path], list[str]]
 HOLD = """
 import sys, psycopg, postgres
 with postgres.{kind}() as url:
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(url, autocommit=True) as connection:
         cursor = connection.execute({sql!r})
         print(cursor.fetchall() if cursor.description else "done", flush=True)
         print(connection.info.host, flush=True)
