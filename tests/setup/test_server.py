@@ -115,7 +115,9 @@ def test_server_runs_survives_kill_and_stops(
     assert f"admin@example.com, password {password}\n" in told
     assert requests.get(f"http://127.0.0.1:{web}/readyz", timeout=10).status_code == 200
 
-    output, _ = python("script/serve.py", BIND=f"127.0.0.1:{free_ports(1)[0]}").communicate()
+    web_2, sandbox_2 = free_ports(2)
+    elsewhere = {"BIND": f"127.0.0.1:{web_2}", "STRIPE_SANDBOX_BIND": f"127.0.0.1:{sandbox_2}"}
+    output, _ = python("script/serve.py", **elsewhere).communicate()
     assert f"script/server already runs in this checkout (process {server.pid})." in output
 
     server.kill()
