@@ -159,3 +159,13 @@ def test_faults_survive_a_kill(own_sandbox):
     own_sandbox.kill()
     own_sandbox.start()
     assert own_sandbox.faults() == before
+
+
+def test_a_fault_lets_some_calls_through_first(sandbox, api):
+    sandbox.add_fault(method="*", path="/v1/", kind="reset", after=2)
+    customer = api.v1.customers.create(ADA)
+    api.v1.customers.retrieve(customer.id)
+    with pytest.raises(stripe.APIConnectionError):
+        api.v1.customers.retrieve(customer.id)
+    api.v1.customers.retrieve(customer.id)
+    assert sandbox.faults() == []
