@@ -20,6 +20,7 @@ from billing.models import (
     Customer,
     Event,
     Mail,
+    PlanChange,
     PriceTier,
     Purchase,
     Reconciliation,
@@ -193,8 +194,30 @@ class PurchaseAdmin(ReadOnlyAdmin):
         )
 
 
+class PlanChangeInline(admin.TabularInline):
+    """The monthly amounts that the subscriber chose, each at the price of its time."""
+
+    model = PlanChange
+    fields = ("created_at", "credits", "price", "applied_at")
+    readonly_fields = ("created_at", "price")
+    ordering = ("-created_at",)
+    extra = 0
+    can_delete = False
+
+    @admin.display(description=gettext_lazy("a month"))
+    def price(self, change: PlanChange) -> str:
+        return money(change.total)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
 @admin.register(Subscription)
 class SubscriptionAdmin(ReadOnlyAdmin):
+    inlines = (PlanChangeInline,)
     grouped_credits = grouped(Subscription, "credits")
 
     list_display = (

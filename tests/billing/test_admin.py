@@ -6,7 +6,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
-from billing.models import Event, PriceTier, Purchase, StripeCustomer, Subscription
+from billing.models import Event, PlanChange, PriceTier, Purchase, StripeCustomer, Subscription
 from credits import adjustments, ledger
 from tests.billing.test_fulfilment import COMPLETED, order
 from tests.stripe_events import event, post, session_of
@@ -149,3 +149,16 @@ def test_prices_are_edited_and_a_bad_table_is_refused(admin_client):
     response = admin_client.post(f"/admin/billing/pricetier/{first.pk}/delete/", {"post": "yes"})
     assert response.status_code == 403
     assert PriceTier.objects.filter(pk=first.pk).exists()
+
+
+def test_a_plan_s_page_lists_the_amounts_that_were_chosen(admin_client, user):
+    plan = Subscription.objects.create(
+        user=user, stripe_id="sub_1", status="active", credits=2000, total=1800, currency="usd",
+        fetched_at=timezone.now(),
+    )  # fmt: skip
+    PlanChange.objects.create(
+        subscription=plan, credits=2000, unit_price_e4=90, total=1800, currency="usd"
+    )
+    page = admin_client.get(f"/admin/billing/subscription/{plan.pk}/change/").content.decode()
+    assert "$18.00" in page
+    assert 'name="changes-0-credits"' not in page  # nothing to type into
