@@ -158,6 +158,14 @@ def _spend_sql(wallet: str) -> str:
     )
 
 
+def _commit_sql() -> str:
+    """The smallest change there is."""
+    with psycopg.connect(address("spread"), autocommit=True) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS tick (n bigint)")
+        connection.execute("INSERT INTO tick SELECT 0 WHERE NOT EXISTS (SELECT FROM tick)")
+    return "UPDATE tick SET n = n + 1;\n"
+
+
 def _anyone(shape: Shape) -> str:
     return f"random(1, {shape.wallets})"
 
@@ -194,12 +202,13 @@ def _spending(scale: Scale, pgledger: Path | None) -> tuple[Rates, list[Finding]
     make("spread", scale.spread)
     script = _spend_sql(_anyone(scale.spread))
     seconds = scale.seconds
-    ours, same, plain, hot, simple = (
+    ours, same, plain, hot, simple, commits = (
         "`ledger.spend` from Python",
         "the same SQL in pgbench",
         "spending with Django's models",
         "one hot wallet, in pgbench",
         "the same SQL in pgbench, not prepared",
+        "commits of one row, one after the other",
     )
     other = "pgledger's `create_transfer` in pgbench"
     sides: dict[str, Callable[[], float]] = {
@@ -210,6 +219,8 @@ def _spending(scale: Scale, pgledger: Path | None) -> tuple[Rates, list[Finding]
             partial(_prepare_spend_with_models, scale.spread.wallets), "spread", seconds
         ),
         hot: lambda: pgbench(_spend_sql("1"), "spread", seconds),
+        # What the disk allows one wallet: a row's lock is held until its commit is on the disk.
+        commits: lambda: pgbench(_commit_sql(), "spread", seconds, clients=1),
     }
     if pgledger:
         transfer = _make_pgledger(pgledger, scale.spread.wallets)
