@@ -15,10 +15,7 @@ TIMES = {
     "finalized_at", "next_payment_attempt", "paid_at", "period_end", "period_start", "start",
     "start_date", "updated",
 }  # fmt: skip
-"""What is a time wherever it stands in an object."""
-
-OWN = {"metadata"}
-"""What isn't Stripe's to read, whatever its names."""
+"""What is a time wherever it stands in an object; metadata has strings only."""
 
 
 def pass_(hours: int) -> None:
@@ -52,9 +49,7 @@ def _older(value: Any, seconds: int) -> Any:
         return [_older(item, seconds) for item in value]
     if not isinstance(value, dict):
         return value
-    return {
-        name: item if name in OWN else _aged(name, item, seconds) for name, item in value.items()
-    }
+    return {name: _aged(name, item, seconds) for name, item in value.items()}
 
 
 def _aged(name: str, value: Any, seconds: int) -> Any:
