@@ -60,11 +60,9 @@ def is_about_closed(found: Mapping[str, Any], customer_id: str) -> bool:
 
     Call it in the transaction that keeps the event: whoever closes meanwhile waits, and finds it.
     """
+    # Its user is read once the lock is held: joined, it would be the one of before the wait.
     customer = (
-        StripeCustomer.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("user")
-        .filter(stripe_id=customer_id)
-        .first()
+        StripeCustomer.objects.select_for_update(no_key=True).filter(stripe_id=customer_id).first()
     )
     if customer is not None:
         return customer.user.closed_at is not None

@@ -170,8 +170,11 @@ def cancel_plan(user: User) -> Subscription:
     Raises `NoPlan`, `StripeUnavailable`, `StripeRefused`.
     """
     subscription = _live(user)
-    if not subscription.cancel_at_period_end:
-        _update(subscription, {"cancel_at_period_end": True}, Clock())
+    clock = Clock()
+    # What we know may be old: it may have been resumed in the portal.
+    found = _ask_and_record(subscription, clock).subscription
+    if not (found.get("cancel_at_period_end") or found.get("cancel_at")):
+        _update(subscription, {"cancel_at_period_end": True}, clock)
     return subscription
 
 

@@ -367,6 +367,23 @@ def test_cancel_and_resume_are_on_record_at_once(user, plan, sandbox, report):
     assert ledger.balance_of(user) == 500
 
 
+@pytest.mark.parametrize("is_by_date", [True, False])
+def test_what_the_portal_resumed_is_cancelled(user, plan, sandbox, report, is_by_date):
+    plans.cancel_plan(user)
+    stripe_api.client().v1.subscriptions.update(plan.stripe_id, {"cancel_at_period_end": False})
+    if is_by_date:
+        end = int(plan.current_period_end.timestamp())
+        stripe_api.client().v1.subscriptions.update(plan.stripe_id, {"cancel_at": end})
+    plans.cancel_plan(user)  # before the webhook has told
+    plan.refresh_from_db()
+    assert plan.cancel_at_period_end
+    sandbox.advance(plan.stripe_id)
+    report()
+    plan.refresh_from_db()
+    assert plan.status == "canceled"
+    assert ledger.balance_of(user) == 500
+
+
 def test_what_the_portal_cancelled_is_resumed(user, plan, sandbox, report):
     end = int(plan.current_period_end.timestamp())
     stripe_api.client().v1.subscriptions.update(plan.stripe_id, {"cancel_at": end})
