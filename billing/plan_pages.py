@@ -65,7 +65,8 @@ def change(request: SignedInRequest) -> HttpResponse:
     except Refusal as refusal:
         return _page(request, text, refusal)
     messages.success(request, _sentence(agreed))
-    return _to_plan()
+    # A browser keeps the form's own fragment otherwise, which scrolls past the sentence.
+    return HttpResponseRedirect(f"{reverse('plan')}#main", status=303)
 
 
 def _change(user: User, text: str, expected_total: int | None) -> PlanChange:
@@ -141,7 +142,12 @@ def _cancel(request: SignedInRequest) -> HttpResponse:
         _or_refuse(plans.cancel_plan, request.user)
     except Refusal as refusal:
         return _page(request, None, refusal)
-    messages.success(request, _("Cancelled: nothing more is charged, and your credits stay."))
+    subscription = latest_subscription(request.user)
+    if subscription is not None and subscription.is_overdue:
+        said = _("Cancelled: it is not renewed again. The payment that failed is still due.")
+    else:
+        said = _("Cancelled: nothing more is charged, and your credits stay.")
+    messages.success(request, said)
     return _to_plan()
 
 

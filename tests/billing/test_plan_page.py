@@ -183,7 +183,7 @@ def test_it_asks_the_database_little(buyer, user, django_assert_max_num_queries)
 
 def test_a_change_is_agreed_and_told(buyer, plan):
     response = buyer.post(f"{PAGE}/change", {"credits": "2,000", "expected_total": "1800"})
-    assert (response.status_code, response["Location"]) == (303, PAGE)
+    assert (response.status_code, response["Location"]) == (303, f"{PAGE}#main")
     page = text(buyer.get(PAGE))
     day = date(plan)
     assert f"Changed: from {day} on, 2,000 credits for $18.00 a month. Nothing is due now." in page
@@ -306,3 +306,29 @@ def test_cancelling_asks_first_and_can_be_undone(buyer, plan, sandbox):
     assert "Resumed: your plan goes on as before." in page
     assert f"Next payment {date(plan)}" in page
     assert sandbox.objects("subscription")[0]["cancel_at_period_end"] is False
+
+
+@pytest.mark.parametrize("status", ["past_due", "unpaid"])
+def test_ending_an_overdue_plan_promises_nothing_about_what_is_due(buyer, user, status):
+    plan = plan_of(user, status=status)
+    page = text(buyer.get(f"{PAGE}/cancel"))
+    assert "It is not renewed again. The payment that failed is still due" in page
+    assert "Nothing more is charged" not in page
+    assert "Next renewal 3 December 2099" in text(buyer.get("/dashboard"))
+
+    plan.cancel_at_period_end = True
+    plan.save()
+    for address in (PAGE, "/dashboard"):
+        page = text(buyer.get(address))
+        assert "Ends 3 December 2099" in page
+        assert "is not renewed. The payment that failed is still due." in page
+        assert "nothing more is charged" not in page
+
+
+def test_cancelling_an_overdue_plan_says_what_is_due(buyer, plan, sandbox):
+    sandbox.fail_renewals(plan.stripe_id)
+    sandbox.advance(plan.stripe_id)
+    assert buyer.post(f"{PAGE}/cancel").status_code == 303
+    page = text(buyer.get(PAGE))
+    assert "Cancelled: it is not renewed again. The payment that failed is still due." in page
+    assert "nothing more is charged" not in page
