@@ -62,12 +62,16 @@ def _session_of(purchase: Purchase) -> Mapping[str, Any] | None:
         return None
     since = int(purchase.created_at.timestamp()) - 60  # its clock isn't ours
     expand = [f"data.{name}" for name in PAID_BY]
-    for page in stripe_api.pages(
-        sessions.list, customer=customer.stripe_id, created={"gte": since}, expand=expand
-    ):
-        for session in page:
-            if session["client_reference_id"] == str(purchase.pk):
-                return session
+    try:
+        for page in stripe_api.pages(
+            sessions.list, customer=customer.stripe_id, created={"gte": since}, expand=expand
+        ):
+            for session in page:
+                if session["client_reference_id"] == str(purchase.pk):
+                    return session
+    except StripeRefused as error:
+        if not stripe_api.is_missing(error):
+            raise
     return None
 
 

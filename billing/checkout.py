@@ -193,15 +193,19 @@ def _leave_one_open(purchase: Purchase, clock: Clock) -> None:
 
 
 def _close(order: Purchase, clock: Clock) -> None:
-    """Close an order's page. Raises `AlreadySubscribed` if it has just been paid."""
+    """Close an order's page. Raises `AlreadySubscribed` if it has just been paid, `StripeRefused`
+    if it is still open."""
     sessions = stripe_api.client().v1.checkout.sessions
     session_id = order.stripe_session_id or ""
     try:
         stripe_api.call(lambda: sessions.expire(session_id), clock)
     except StripeRefused:
-        # It isn't open: either it has run out, or it has just been paid.
-        if stripe_api.call(lambda: sessions.retrieve(session_id), clock).status == "complete":
+        # Mostly it isn't open: either it has run out, or it has just been paid.
+        status = stripe_api.call(lambda: sessions.retrieve(session_id), clock).status
+        if status == "complete":
             raise AlreadySubscribed from None
+        if status == "open":
+            raise
     Purchase.objects.filter(pk=order.pk, status=Purchase.Status.PENDING).update(
         status=Purchase.Status.EXPIRED
     )

@@ -239,6 +239,10 @@ def _finish(event: Event, status: Event.Status, error: str = "") -> None:
     event.refresh_from_db()
 
 
+_PAID: Final = ("checkout.session.completed", "checkout.session.async_payment_succeeded")
+"""Two words for a session that is paid: what staff decided about one holds for the other."""
+
+
 def supply(type: str, found: Mapping[str, Any]) -> Event | None:
     """Apply what Stripe knows of an object and its events didn't bring about; answer how.
 
@@ -247,7 +251,7 @@ def supply(type: str, found: Mapping[str, Any]) -> Event | None:
     `StripeUnavailable`.
     """
     known = Event.objects.filter(object_id=found["id"])
-    same = known.filter(type=type)
+    same = known.filter(type__in=_PAID if type in _PAID else [type])
     decided = Q(status__in=(Event.Status.QUARANTINED, Event.Status.SETTLED))
     # Without a reason it was ignored for want of a handler, which there is now.
     if same.filter(decided | Q(status=Event.Status.IGNORED) & ~Q(error="")).exists():
@@ -298,6 +302,8 @@ def settle(event: Event, *, staff: User, reason: str) -> None:
         locked.done_at = timezone.now()
         locked.save(update_fields=["status", "settled_by", "settled_reason", "done_at"])
         purchase_id = _purchase_id(locked)
+        # Locked, so that of two settled at the same moment one sees the other.
+        Purchase.objects.select_for_update().filter(pk=purchase_id).first()
         # A monthly plan's first payment is told by two events; the last one settled closes it.
         others = Event.objects.filter(
             status=Event.Status.QUARANTINED, customer_id=locked.customer_id

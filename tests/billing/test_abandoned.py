@@ -133,6 +133,20 @@ def test_a_page_that_stripe_does_not_know_is_no_reason_to_wait(sandbox, user):
     assert status_of(purchase) == "expired"
 
 
+def test_a_customer_that_stripe_does_not_know_holds_up_no_other_order(sandbox, user, other_user):
+    StripeCustomer.objects.create(user=user, email=user.email, stripe_id="cus_of_before")
+    lost = ordered(user, OLD * 2)
+    after = buy(other_user)
+    sandbox.pay(after.stripe_session_id)
+    sandbox.add_fault(
+        method="GET", path="/v1/checkout/sessions", kind="error", status=404,
+        code="resource_missing",
+    )  # fmt: skip
+    assert close_abandoned() == 2
+    assert status_of(lost) == "expired"
+    assert status_of(after) == "paid"
+
+
 @pytest.mark.parametrize("has_page", [True, False])
 def test_a_payment_that_is_told_later_still_grants(client, sandbox, user, has_page):
     purchase = buy(user)

@@ -1,20 +1,22 @@
 """Closing an account: what it ends, what it erases, what stays, and whatever happens on the way."""
 
 import itertools
+import json
 import threading
+import time
 from datetime import timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core import mail
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 
 from accounts import closing as accounts_closing
 from accounts.models import Session, User
-from billing import checkout, closing, mails, stripe_api
+from billing import checkout, closing, mails, stripe_api, webhooks
 from billing.models import BalanceAlert, Event, Mail, Purchase, StripeCustomer, Subscription
 from credits import adjustments, ledger
 from credits.models import Entry
@@ -263,6 +265,39 @@ def test_late_events_are_kept_without_the_person(browser, ada, sandbox, client, 
         assert "2034" not in kept.payload
     send_last_mail()
     assert personal_data_left() == []
+
+
+def eventually_waits() -> None:
+    """Until somebody waits for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    deadline = time.monotonic() + 20
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(waiting)
+            if cursor.fetchone()[0]:
+                return
+            time.sleep(0.02)
+    raise AssertionError("nobody waits")
+
+
+def test_an_event_that_comes_during_the_erasure_is_kept_without_the_person(ada):
+    StripeCustomer.objects.create(user=ada, email=EMAIL, stripe_id="cus_ada")
+    payload = event("customer.updated", {"id": "cus_ada", "object": "customer", "email": EMAIL})
+
+    def keep():
+        webhooks.keep(payload, json.dumps(payload))
+        connection.close()
+
+    thread = threading.Thread(target=keep)
+    with transaction.atomic():
+        StripeCustomer.objects.select_for_update(no_key=True).get()
+        thread.start()
+        eventually_waits()
+        User.objects.update(closed_at=timezone.now())
+        StripeCustomer.objects.update(email="")
+    thread.join()
+    assert EMAIL not in Event.objects.get().payload
 
 
 def test_evidence_in_disputes_is_never_kept(client):

@@ -190,6 +190,23 @@ def test_a_quarantined_event_counts_until_it_is_settled(sandbox, user, staff):
     assert Entry.objects.count() == 0
 
 
+def test_a_bank_debit_that_was_settled_stays_so(client, sandbox, user, staff):
+    purchase = buy(user)
+    sandbox.pay_by_bank(purchase.stripe_session_id)
+    sandbox.settle(purchase.stripe_session_id)
+    Purchase.objects.update(total=1171)
+    for one in sandbox.events():
+        post(client, {name: one[name] for name in one if name != "delivery"})
+    stored = Event.objects.get(status="quarantined")
+    assert stored.type == "checkout.session.async_payment_succeeded"
+    assert differences(run()) == [("quarantined", purchase.stripe_session_id)]
+    webhooks.settle(stored, staff=staff, reason="Returned at Stripe")
+    Purchase.objects.update(total=1172)  # the cause is gone, and so is the money
+    assert_all_is_well()
+    assert Purchase.objects.get().status == "settled"
+    assert Entry.objects.count() == 0
+
+
 def test_credits_for_which_nobody_paid_are_named(sandbox, user, wallet):
     unpaid = buy(user)
     ledger.grant(wallet, 10, key=f"purchase:{unpaid.pk}", kind="purchase", paid=50)

@@ -86,3 +86,14 @@ def test_a_plan_counts_before_stripe_has_described_it(user, subscribe, sandbox, 
     assert ledger.balance_of(user) == 500
     assert Subscription.objects.count() == 0
     assert_refused(subscribe())
+
+
+def test_a_page_that_stripe_will_not_close_stays_the_only_one(user, subscribe, sandbox):
+    assert subscribe(credits=500).status_code == 200
+    page = Purchase.objects.get().stripe_session_id
+    path = f"/v1/checkout/sessions/{page}/expire"
+    sandbox.add_fault(path=path, kind="error", status=403, times=9)
+    response = subscribe(credits=700)
+    assert (response.status_code, response.json()["code"]) == (502, "stripe_error")
+    assert [one["status"] for one in sandbox.objects("checkout.session")] == ["open"]
+    assert Purchase.objects.get(credits=500).status == "pending"

@@ -1,5 +1,8 @@
 """Events that can't be applied, closed by staff with a reason; and the page where they stand."""
 
+import threading
+import uuid
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
@@ -158,6 +161,24 @@ def test_a_plan_is_checked_until_both_of_its_events_are_settled(client, user, st
         webhooks.settle(stored, staff=staff, reason="Returned")
     purchase.refresh_from_db()
     assert purchase.status == "settled"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_both_events_of_a_plan_settled_at_once_settle_it(client, user, staff, at_once, monkeypatch):
+    post(client, event(COMPLETED, session_of(order(user, "subscription"), amount_subtotal=1)))
+    post(client, event("invoice.paid", invoice_of(Purchase.objects.get(), subtotal=1)))
+    both = list(Event.objects.filter(status="quarantined"))
+    purchase_id, meet = webhooks._purchase_id, threading.Barrier(2)
+
+    def purchase_id_of(stored: Event) -> uuid.UUID | None:
+        if stored.status == "settled":
+            meet.wait(timeout=30)
+        return purchase_id(stored)
+
+    monkeypatch.setattr(webhooks, "_purchase_id", purchase_id_of)
+    settled = at_once(2, lambda index: webhooks.settle(both[index], staff=staff, reason="Returned"))
+    assert settled == [None, None]
+    assert Purchase.objects.get().status == "settled"
 
 
 def test_a_settled_purchase_that_is_paid_after_all_is_granted(client, user, staff, quarantined):
