@@ -66,6 +66,19 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert fragment in anchors(target), f"{path}#{fragment}"
 
 
+def test_each_module_has_its_place_and_each_place_exists() -> None:
+    text = (ROOT / "docs/architecture.md").read_text().partition("## Where each thing is")[2]
+    named = set(re.findall(r"`([^`\s]+)`", text))
+    for app in ("accounts", "billing", "config", "credits"):
+        for path in (ROOT / app).rglob("*.py"):
+            name = str(path.relative_to(ROOT))
+            if path.name in {"__init__.py", "apps.py"} or "/migrations/" in name:
+                continue
+            assert (path.stem if "/commands/" in name else name) in named, name
+    places = {name for name in named if "/" in name and not name.startswith("management/")}
+    assert {place for place in places if not (ROOT / place).exists()} == set()
+
+
 def test_a_page_that_the_code_names_exists() -> None:
     named = {
         name
