@@ -301,18 +301,20 @@ def settle(event: Event, *, staff: User, reason: str) -> None:
         locked.settled_reason = reason
         locked.done_at = timezone.now()
         locked.save(update_fields=["status", "settled_by", "settled_reason", "done_at"])
-        purchase_id = _purchase_id(locked)
-        # Locked, so that of two settled at the same moment one sees the other.
-        Purchase.objects.select_for_update().filter(pk=purchase_id).first()
-        # A monthly plan's first payment is told by two events; the last one settled closes it.
-        others = Event.objects.filter(
-            status=Event.Status.QUARANTINED, customer_id=locked.customer_id
-        )
-        if purchase_id and purchase_id not in map(_purchase_id, others):
-            Purchase.objects.filter(pk=purchase_id, status=Purchase.Status.REVIEW).update(
-                status=Purchase.Status.SETTLED
-            )
+        if purchase_id := _purchase_id(locked):
+            _settle_purchase(purchase_id, locked)
     event.refresh_from_db()
+
+
+def _settle_purchase(purchase_id: uuid.UUID, event: Event) -> None:
+    # Locked, so that of two events settled at the same moment one sees the other.
+    reviewed = Purchase.objects.select_for_update().filter(pk=purchase_id)
+    if reviewed.filter(status=Purchase.Status.REVIEW).first() is None:
+        return
+    # A monthly plan's first payment is told by two events; the last one settled closes it.
+    others = Event.objects.filter(status=Event.Status.QUARANTINED, customer_id=event.customer_id)
+    if purchase_id not in map(_purchase_id, others):
+        reviewed.update(status=Purchase.Status.SETTLED)
 
 
 def _purchase_id(event: Event) -> uuid.UUID | None:
