@@ -14,6 +14,6 @@ class SessionStore(DatabaseStore):
         return Session
 
     def create_model_instance(self, data: dict[str, Any]) -> Session:
-        session: Session = super().create_model_instance(data)  # type: ignore[assignment]
+        session: Session = super().create_model_instance(data)  # type: ignore[assignment]  # `model` is ours
         session.user_id = data.get(SESSION_KEY)
         return session

@@ -282,7 +282,7 @@ def attempt(event: Event) -> None:
         process(event)
     except StripeUnavailable:
         raise
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001 (whatever it is, it is on the event's record)
         logger.info("Event %s is left for later", event.stripe_id)
 
 
