@@ -99,3 +99,6 @@ addEventListener('pageshow', (event) => {
 
 // Enter submits by the first button in the form: here that must be the one that changes.
 form.querySelector('[value=price]').remove();
+
+// What was typed before this ran is not on the page yet.
+if (amount.value !== amount.defaultValue) render();

@@ -5,13 +5,21 @@ from collections.abc import Iterator
 
 import pytest
 from django.conf import settings as django_settings
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from tests.sandbox import Sandbox
 
 # Chromium looks up its maker's hosts at start; nothing beyond this machine is asked.
 ARGUMENTS = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"]
 SLOW = 20_000  # milliseconds: two busy cores
+expect.set_options(timeout=SLOW)
 
 
 @pytest.fixture

@@ -72,3 +72,16 @@ def test_a_mistake_is_said_and_not_sent(page):
     expect(page.locator("[data-out=total]")).to_have_text("$40.00")
     expect(page.get_by_role("status").last).to_have_text("5,000 credits: $40.00. ")
     assert not PlanChange.objects.exists()
+
+
+def test_what_was_typed_before_the_script_came_counts(page):
+    subscribe(page)
+    waiting = []
+    page.route("**/js/plan*.js", lambda route: waiting.append(route))
+    with page.expect_request("**/js/plan*.js"):
+        page.goto("/dashboard/plan", wait_until="commit")
+    page.get_by_label("Credits a month").fill("1,999")
+    expect(page.locator("[data-out=total]")).to_have_text("$4.75")
+    for route in waiting:
+        route.continue_()
+    expect(page.locator("[data-out=total]")).to_have_text("$18.99")
