@@ -91,8 +91,8 @@ class Story:
             if payload["id"] in self.told:
                 continue
             payload.pop("delivery")
-            answers = [post(self.shop.client, payload).status_code for _ in range(TRIED_AGAIN)]
-            assert answers[-1] == 200, payload["type"]
+            answers = (post(self.shop.client, payload).status_code for _ in range(TRIED_AGAIN))
+            assert any(answer == 200 for answer in answers), payload["type"]
             self.told.add(payload["id"])
 
     def comes_to(self) -> dict[str, Any]:
