@@ -1,0 +1,63 @@
+"""Events that never arrived, and those that wait for somebody."""
+
+import json
+from typing import Final
+
+from django.db.models import Q
+
+from billing import stripe_api, webhooks
+from billing.models import Event, StripeCustomer
+from billing.reconcile.run import Run, listed
+
+TYPES_AT_ONCE: Final = 20  # the most that a list of events takes
+
+
+def compare_events(run: Run) -> None:
+    """Keep the events that never arrived, then apply all that is open, the oldest first."""
+    types = sorted(webhooks.HANDLERS)
+    request = stripe_api.client().v1.events.list
+    for first in range(0, len(types), TYPES_AT_ONCE):
+        for page in listed(run, "events", request, types=types[first : first + TYPES_AT_ONCE]):
+            ids = [event["id"] for event in page]
+            known = set(Event.objects.filter(stripe_id__in=ids).values_list("stripe_id", flat=True))
+            for event in page:
+                if event["id"] not in known:
+                    webhooks.keep(event, json.dumps(event))
+    still_open = (Event.Status.RECEIVED, Event.Status.FAILED)
+    # Stripe lists the newest first, so that among those just kept the last one is the oldest.
+    ids = list(
+        Event.objects.filter(status__in=still_open).order_by("-id").values_list("id", flat=True)
+    )
+    # Twice: a refund that came before its grant fails at first.
+    for _ in range(2):
+        ids = [event_id for event_id in ids if not _applied(run, event_id)]
+
+
+def _applied(run: Run, event_id: int) -> bool:
+    event = Event.objects.get(pk=event_id)
+    webhooks.attempt(event)
+    event.refresh_from_db()
+    run.mended["events"] += event.status == Event.Status.DONE
+    return event.status != Event.Status.FAILED
+
+
+def list_open(run: Run) -> None:
+    """What failed or is in quarantine: money that moved, and nobody has said for what."""
+    status = Event.Status
+    waiting = Event.objects.filter(
+        Q(status__in=(status.FAILED, status.QUARANTINED))
+        | Q(status=status.RECEIVED, created_at__lt=run.start)
+    ).order_by("id")
+    owners = dict(
+        StripeCustomer.objects.filter(stripe_id__in=waiting.values("customer_id")).values_list(
+            "stripe_id", "user_id"
+        )
+    )
+    for event in waiting.defer("payload").iterator():
+        run.differ(
+            event.status,
+            event.object_id or event.stripe_id,
+            event.error[:200],
+            user_id=owners.get(event.customer_id),
+            event_id=event.pk,
+        )

@@ -1,0 +1,47 @@
+"""What is here and not there: grants that nobody paid for."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from billing import stripe_api
+from billing.models import Purchase
+from billing.reconcile.run import Run
+from billing.stripe_api import Clock, StripeRefused
+from billing.stripe_objects import uuid_of
+from credits.grants import sold_since
+
+
+def compare_grants(run: Run) -> None:
+    """Everything granted for a payment must be paid at Stripe."""
+    for batch in sold_since(run.since):
+        run.read["grants"] += len(batch)
+        for user_id, key in batch:
+            if key not in run.seen and not _is_paid(user_id, key):
+                run.differ("not_paid", key.partition(":")[2], user_id=user_id)
+
+
+def _is_paid(user_id: int, key: str) -> bool:
+    """Ask Stripe about one sale: its session or invoice may have begun long before."""
+    client = stripe_api.client().v1
+    kind, _, about = key.partition(":")
+    request: Callable[[], Any]
+    if kind == "invoice":
+        name, request = "status", partial(client.invoices.retrieve, about)
+    elif kind == "purchase":
+        purchase_id = uuid_of(about)
+        orders = Purchase.objects.filter(user_id=user_id)
+        purchase = orders.filter(pk=purchase_id).first() if purchase_id else None
+        if purchase is None or purchase.stripe_session_id is None:
+            return False
+        request = partial(client.checkout.sessions.retrieve, purchase.stripe_session_id)
+        name = "payment_status"
+    else:
+        return True  # no payment's key
+    try:
+        found: Any = stripe_api.call(request, Clock())
+    except StripeRefused as error:
+        if not stripe_api.is_missing(error):
+            raise
+        return False
+    return bool(getattr(found, name) == "paid")
