@@ -162,7 +162,7 @@ def _open_session(purchase: Purchase) -> None:
             )
     except closing.AccountClosing:
         # Closing has looked for open pages before this one was there.
-        stripe_api.call(lambda: stripe_api.client().v1.checkout.sessions.expire(session.id), clock)
+        expire_page(session.id, clock)
         raise
     purchase.refresh_from_db()
     if purchase.mode == Mode.SUBSCRIPTION:
@@ -195,20 +195,25 @@ def _leave_one_open(purchase: Purchase, clock: Clock) -> None:
 def _close(order: Purchase, clock: Clock) -> None:
     """Close an order's page. Raises `AlreadySubscribed` if it has just been paid, `StripeRefused`
     if it is still open."""
-    sessions = stripe_api.client().v1.checkout.sessions
-    session_id = order.stripe_session_id or ""
-    try:
-        stripe_api.call(lambda: sessions.expire(session_id), clock)
-    except StripeRefused:
-        # Mostly it isn't open: either it has run out, or it has just been paid.
-        status = stripe_api.call(lambda: sessions.retrieve(session_id), clock).status
-        if status == "complete":
-            raise AlreadySubscribed from None
-        if status == "open":
-            raise
+    if expire_page(order.stripe_session_id or "", clock) == "complete":
+        raise AlreadySubscribed
     Purchase.objects.filter(pk=order.pk, status=Purchase.Status.PENDING).update(
         status=Purchase.Status.EXPIRED
     )
+
+
+def expire_page(session_id: str, clock: Clock) -> str:
+    """Expire a payment page, so that it can't be paid, and answer how it stands: "expired", or
+    "complete" where it has just been paid. Raises `StripeRefused` if it is still open."""
+    sessions = stripe_api.client().v1.checkout.sessions
+    try:
+        status = stripe_api.call(lambda: sessions.expire(session_id), clock).status
+    except StripeRefused:
+        # Mostly it isn't open: either it has run out, or it has just been paid.
+        status = stripe_api.call(lambda: sessions.retrieve(session_id), clock).status
+        if status == "open":
+            raise
+    return str(status)
 
 
 def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParams":

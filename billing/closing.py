@@ -15,6 +15,7 @@ from accounts import closing
 from accounts.models import User
 from billing import stripe_api
 from billing.anonymity import anonymous, customer_ids
+from billing.checkout import expire_page
 from billing.mails import tell
 from billing.models import BalanceAlert, Event, Mail, Purchase, StripeCustomer, Subscription
 from billing.stripe_api import Clock, StripeRefused
@@ -80,13 +81,7 @@ def _close_pages(customer_id: str, clock: Clock) -> None:
     )
     while open_pages := stripe_api.call(ask, clock).data:
         for page in open_pages:
-            try:
-                stripe_api.call(functools.partial(sessions.expire, page.id), clock)
-            except StripeRefused:
-                # It has just been paid or run out; or we are not allowed to.
-                look = functools.partial(sessions.retrieve, page.id)
-                if stripe_api.call(look, clock).status == "open":
-                    raise
+            expire_page(page.id, clock)
 
 
 def _check_payments(user: User, clock: Clock) -> None:
