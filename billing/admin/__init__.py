@@ -1,0 +1,23 @@
+"""The shop in the admin: customers, what they bought, and what Stripe said about it."""
+
+from billing.admin import (
+    customers,
+    events,
+    mails,
+    prices,
+    purchases,
+    reconciliation,
+    refunds,
+    subscriptions,
+)
+
+__all__ = [
+    "customers",
+    "events",
+    "mails",
+    "prices",
+    "purchases",
+    "reconciliation",
+    "refunds",
+    "subscriptions",
+]
