@@ -2,6 +2,7 @@
 
 from billing.admin import (
     customers,
+    disputes,
     events,
     mails,
     prices,
@@ -13,6 +14,7 @@ from billing.admin import (
 
 __all__ = [
     "customers",
+    "disputes",
     "events",
     "mails",
     "prices",

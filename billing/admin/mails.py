@@ -7,12 +7,13 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.requests import SignedInRequest
 from billing import mails
 from billing.models import Mail
-from credits.admin.cells import ReadOnlyAdmin, moment, to_the_second
+from billing.templatetags.money import number
+from credits.admin.cells import ReadOnlyAdmin, labelled, moment, to_the_second
 
 
 class MailState(admin.SimpleListFilter):
@@ -38,13 +39,33 @@ class MailAdmin(ReadOnlyAdmin):
     created_time = moment(Mail, "created_at")
     sent_time = moment(Mail, "sent_at")
 
-    list_display = ("created_time", "kind", "user", "sent_time", "tries", "next_try", "error")
-    list_filter = (MailState, "kind")
+    list_display = ("created_time", "what", "user", "sent_time", "tries", "next_try", "error")
+    list_filter = (
+        MailState,
+        labelled(
+            gettext_lazy("kind"), "kind", {name: one.label for name, one in mails.KINDS.items()}
+        ),
+    )
     search_fields = ("user__email", "=key")
     list_select_related = ("user",)
     ordering = ("-id",)
     actions = ["send_again"]
     show_full_result_count = False
+    fields = (
+        "what",
+        "user",
+        "created_time",
+        "sent_time",
+        "tries",
+        "next_try",
+        "error",
+        "key",
+        "context",
+    )
+
+    @admin.display(description=gettext_lazy("kind"), ordering="kind")
+    def what(self, mail: Mail) -> str:
+        return mails.label_of(mail)
 
     @admin.display(description=gettext_lazy("next try"))
     def next_try(self, mail: Mail) -> str:
@@ -56,7 +77,8 @@ class MailAdmin(ReadOnlyAdmin):
     def send_again(self, request: SignedInRequest, chosen: QuerySet[Mail]) -> None:
         LogEntry.objects.log_actions(request.user.pk, chosen, CHANGE, change_message="Sent again")
         count = mails.send_again(chosen)
-        messages.success(request, _("%(count)s mails go out now.") % {"count": f"{count:,}"})
+        words = ngettext("%(count)s mail goes out now.", "%(count)s mails go out now.", count)
+        messages.success(request, words % {"count": number(count)})
 
     def has_resend_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("billing.resend_mail")

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy
 
 from billing.models import PlanChange, Subscription
 from billing.templatetags.money import money
-from credits.admin.cells import ReadOnlyAdmin, grouped
+from credits.admin.cells import ReadOnlyAdmin, grouped, labelled, moment
 
 
 class PlanChangeInline(admin.TabularInline):
@@ -36,19 +36,27 @@ class PlanChangeInline(admin.TabularInline):
 class SubscriptionAdmin(ReadOnlyAdmin):
     inlines = (PlanChangeInline,)
     grouped_credits = grouped(Subscription, "credits")
+    paid_until = moment(Subscription, "current_period_end")
 
     list_display = (
         "user",
         "grouped_credits",
         "price",
-        "status",
-        "current_period_end",
+        "outcome",
+        "paid_until",
         "cancel_at_period_end",
     )
-    list_filter = ("status", "cancel_at_period_end")
+    list_filter = (
+        labelled(gettext_lazy("status"), "status", Subscription.LABELS),
+        "cancel_at_period_end",
+    )
     search_fields = ("user__email", "=stripe_id")
     list_select_related = ("user",)
 
     @admin.display(description=gettext_lazy("a month"), ordering="total")
     def price(self, subscription: Subscription) -> str:
         return money(subscription.total)
+
+    @admin.display(description=gettext_lazy("status"), ordering="status")
+    def outcome(self, subscription: Subscription) -> str:
+        return subscription.status_label
