@@ -7,7 +7,7 @@ take more than the charge brought.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from django.db.models import QuerySet
@@ -15,9 +15,16 @@ from django.utils.translation import gettext as _
 
 from billing import mails, stripe_api
 from billing.fulfilment import Quarantined, buyer_of
-from billing.models import Charge, Event, Purchase, Refund
+from billing.models import Charge, Dispute, Event, Purchase, Refund
 from billing.stripe_api import Clock
-from billing.stripe_objects import NotOurs, our_metadata, stripe_id, subscription_of, uuid_of
+from billing.stripe_objects import (
+    NotOurs,
+    mapping,
+    our_metadata,
+    stripe_id,
+    subscription_of,
+    uuid_of,
+)
 from billing.templatetags.money import money
 from credits import ledger
 from credits.models import CLAWBACKS, Account, Entry, Kind, Lot
@@ -157,6 +164,7 @@ def settle_charge(fetched: Fetched) -> None:
         fetched_at=fetched.at,
     )
     _record_refunds(fetched, purchase)
+    _record_disputes(fetched, before)
     kind, note, back = _what_happened(before, fetched)
     steps = [_settle(grant, fetched, kind, note) for grant in grants]
     _tell(purchase, kind, back, grants[0], [step for step in steps if step is not None])
@@ -225,6 +233,26 @@ def _record_refunds(fetched: Fetched, purchase: Purchase) -> None:
             Refund.objects.filter(pk=ours, purchase=purchase).update(
                 stripe_id=refund["id"], status=str(refund.get("status"))
             )
+
+
+def _record_disputes(fetched: Fetched, charge: Charge) -> None:
+    """What staff have to know of each: by when to answer, and how it went."""
+    for dispute in fetched.disputes:
+        Dispute.objects.update_or_create(
+            stripe_id=dispute["id"],
+            defaults={
+                "charge": charge,
+                "amount": int(dispute["amount"]),
+                "status": str(dispute["status"])[:30],
+                "reason": str(dispute.get("reason") or "")[:60],
+                "answer_by": _time(mapping(dispute.get("evidence_details")).get("due_by")),
+                "created_at": _time(dispute.get("created")),
+            },
+        )
+
+
+def _time(seconds: Any) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if isinstance(seconds, int) and seconds else None
 
 
 def _what_happened(before: Charge, now: Fetched) -> tuple[Kind, str, int]:

@@ -22,6 +22,7 @@ from billing.anonymity import customer_ids
 from billing.models import (
     BalanceAlert,
     Charge,
+    Dispute,
     Event,
     Mail,
     PlanChange,
@@ -111,6 +112,10 @@ def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
     yield "charges", _rows(
         Charge.objects.filter(purchase__user=user), "id", "stripe_id", "purchase_id", "amount",
         "refunded", "withdrawn", "purchase__currency", "fetched_at",
+    )  # fmt: skip
+    yield "disputes", _rows(
+        Dispute.objects.filter(charge__purchase__user=user), "id", "stripe_id",
+        "charge__purchase_id", "amount", "status", "reason", "answer_by", "created_at",
     )  # fmt: skip
     yield "refunds", _rows(
         Refund.objects.filter(purchase__user=user), "id", "stripe_id", "purchase_id", "amount",

@@ -25,6 +25,8 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.template.loader import render_to_string
 from django.utils import translation
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from billing.models import Mail
@@ -45,30 +47,51 @@ BATCH: Final = 20
 
 @dataclass(frozen=True)
 class Kind:
-    """What the templates of a kind of mail, `mail/<kind>…`, have to be told."""
+    """A kind of mail: its name for staff, and what its templates, `mail/<kind>…`, are told."""
 
+    label: Promise | str
     needs: frozenset[str]
     may_have: frozenset[str] = field(default=frozenset())
 
 
 KINDS: Final[Mapping[str, Kind]] = {
     # A one-time purchase was granted, or the first month of a plan.
-    "purchase": Kind(frozenset({"credits", "total", "currency", "mode"})),
+    "purchase": Kind(_("Purchase"), frozenset({"credits", "total", "currency", "mode"})),
     # A further month of a plan was granted.
-    "renewal": Kind(frozenset({"credits", "total"})),
+    "renewal": Kind(_("Monthly renewal"), frozenset({"credits", "total"})),
     # A plan's payment failed; with mode "payment", a one-time bank debit.
-    "payment_failed": Kind(frozenset({"credits", "total"}), frozenset({"mode"})),
+    "payment_failed": Kind(
+        _("Payment failed"), frozenset({"credits", "total"}), frozenset({"mode"})
+    ),
     # Money of a purchase went back and took credits along; `owed` of them weren't there.
-    "refund": Kind(frozenset({"credits", "owed", "money", "purchased_at"})),
-    "dispute": Kind(frozenset({"credits", "owed", "money", "purchased_at"})),
+    "refund": Kind(_("Refund"), frozenset({"credits", "owed", "money", "purchased_at"})),
+    "dispute": Kind(_("Dispute"), frozenset({"credits", "owed", "money", "purchased_at"})),
     # Credits came back: a dispute was won, a refund failed.
-    "dispute_won": Kind(frozenset({"credits"})),
-    "restored": Kind(frozenset({"credits"})),
+    "dispute_won": Kind(_("Dispute won"), frozenset({"credits"})),
+    "restored": Kind(_("Credits given back"), frozenset({"credits"})),
     # What can be spent has fallen below the user's threshold; `off` is the path to no more of them.
-    "low_balance": Kind(frozenset({"available", "threshold", "off"})),
+    "low_balance": Kind(_("Balance is low"), frozenset({"available", "threshold", "off"})),
     # The account is gone; `email` is where it was reached, and leaves the row with the mail.
-    "account_closed": Kind(frozenset({"email"})),
+    "account_closed": Kind(_("Account closed"), frozenset({"email"})),
 }
+
+
+def label_of(mail: Mail) -> str:
+    """What staff call a mail of this kind; of one that is sent no more, its own name."""
+    kind = KINDS.get(mail.kind)
+    return str(kind.label) if kind else mail.kind
+
+
+def given_up() -> QuerySet[Mail]:
+    """What was tried as often as it may be."""
+    return Mail.objects.filter(sent_at__isnull=True, tries__gte=MAX_TRIES)
+
+
+def waiting() -> QuerySet[Mail]:
+    """What goes out once it is due."""
+    # What was written while the account was being closed has nobody to go to.
+    has_reader = Q(user__closed_at=None) | Q(kind="account_closed")
+    return Mail.objects.filter(has_reader, sent_at__isnull=True, tries__lt=MAX_TRIES)
 
 
 def tell(user: User, kind: str, key: str, **context: Any) -> None:
@@ -119,11 +142,10 @@ def _claim() -> Mail | None:
     """The mail that is due the longest, nobody else's for the time of `CLAIM`."""
     with transaction.atomic():
         mail = (
-            Mail.objects.select_for_update(skip_locked=True, of=("self",))
+            waiting()
+            .select_for_update(skip_locked=True, of=("self",))
             .select_related("user")
-            .filter(sent_at__isnull=True, due_at__lte=Now(), tries__lt=MAX_TRIES)
-            # What was written while the account was being closed has nobody to go to.
-            .filter(Q(user__closed_at=None) | Q(kind="account_closed"))
+            .filter(due_at__lte=Now())
             .order_by("due_at", "pk")
             .first()
         )

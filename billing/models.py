@@ -151,6 +151,15 @@ class Purchase(models.Model):
                 condition=Q(status__in=["pending", "settling"]),
                 name="billing_purchase_pending",
             ),
+            # What staff look for and what waits for them.
+            models.Index(fields=["request_id"], name="billing_purchase_by_request"),
+            models.Index(fields=["total", "-created_at"], name="billing_purchase_by_total"),
+            models.Index(fields=["credits", "-created_at"], name="billing_purchase_by_credits"),
+            models.Index(
+                fields=["created_at"],
+                condition=Q(status="review"),
+                name="billing_purchase_review",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -177,6 +186,51 @@ class Charge(models.Model):
         return self.stripe_id
 
 
+class Dispute(models.Model):
+    """A payment that the buyer's bank takes back or asks about, as Stripe last described it.
+
+    To look at only: what it takes back is told by its movements of money (`Charge.withdrawn`).
+    """
+
+    TO_ANSWER: Final = ("needs_response", "warning_needs_response")
+    """As `status`: lost unless the shop sends evidence to Stripe in time."""
+
+    LABELS: Final = {
+        "needs_response": _("To be answered"),
+        "under_review": _("At the bank"),
+        "warning_needs_response": _("Inquiry to be answered"),
+        "warning_under_review": _("Inquiry at the bank"),
+        "warning_closed": _("Inquiry closed"),
+        "won": _("Won"),
+        "lost": _("Lost"),
+        "prevented": _("Prevented"),
+    }
+
+    stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True)
+    charge = models.ForeignKey(Charge, models.PROTECT, related_name="disputes")
+    amount = models.PositiveIntegerField(_("amount, in cents"))
+    status = models.CharField(_("status"), max_length=30)
+    reason = models.CharField(_("reason"), max_length=60, blank=True)
+    answer_by = models.DateTimeField(_("answer by"), null=True, blank=True)
+    created_at = models.DateTimeField(_("opened"), null=True, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["answer_by"],
+                condition=Q(status__in=["needs_response", "warning_needs_response"]),
+                name="billing_dispute_to_answer",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.stripe_id
+
+    @property
+    def status_label(self) -> str:
+        return str(self.LABELS.get(self.status, self.status))
+
+
 class Refund(models.Model):
     """Money that staff sent back, in minor units. Written before Stripe is asked to.
 
@@ -186,6 +240,18 @@ class Refund(models.Model):
 
     REFUSED: Final = "refused"
     """As `status`: Stripe answered that it won't. Its own words are `pending`, `succeeded` …"""
+
+    NOT_THROUGH: Final = (REFUSED, "failed", "canceled")
+
+    LABELS: Final = {
+        "": _("Waiting for Stripe's answer"),
+        REFUSED: _("Refused by Stripe"),
+        "pending": _("On its way"),
+        "requires_action": _("Waiting for the customer"),
+        "succeeded": _("Refunded"),
+        "failed": _("Failed: the money came back"),
+        "canceled": _("Cancelled"),
+    }
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     purchase = models.ForeignKey(Purchase, models.PROTECT, related_name="refunds")
@@ -209,16 +275,7 @@ class Refund(models.Model):
 
     @property
     def status_label(self) -> str:
-        labels = {
-            "": _("Waiting for Stripe's answer"),
-            self.REFUSED: _("Refused by Stripe"),
-            "pending": _("On its way"),
-            "requires_action": _("Waiting for the customer"),
-            "succeeded": _("Refunded"),
-            "failed": _("Failed: the money came back"),
-            "canceled": _("Cancelled"),
-        }
-        return str(labels.get(self.status, self.status))
+        return str(self.LABELS.get(self.status, self.status))
 
 
 class Subscription(models.Model):
@@ -226,6 +283,17 @@ class Subscription(models.Model):
 
     LIVE: Final = ("active", "trialing", "past_due", "unpaid", "paused")
     OVERDUE: Final = ("past_due", "unpaid")
+
+    LABELS: Final = {
+        "active": _("Active"),
+        "trialing": _("Active"),
+        "past_due": _("Payment failed"),
+        "unpaid": _("Payment failed"),
+        "paused": _("Paused"),
+        "incomplete": _("Waiting for payment"),
+        "incomplete_expired": _("Not started"),
+        "canceled": _("Ended"),
+    }
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="subscriptions")
     stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True)
@@ -259,17 +327,7 @@ class Subscription(models.Model):
     def status_label(self) -> str:
         if self.status == "active" and self.cancel_at_period_end:
             return str(_("Ending"))
-        labels = {
-            "active": _("Active"),
-            "trialing": _("Active"),
-            "past_due": _("Payment failed"),
-            "unpaid": _("Payment failed"),
-            "paused": _("Paused"),
-            "incomplete": _("Waiting for payment"),
-            "incomplete_expired": _("Not started"),
-            "canceled": _("Ended"),
-        }
-        return str(labels.get(self.status, self.status))
+        return str(self.LABELS.get(self.status, self.status))
 
 
 class PlanChange(models.Model):

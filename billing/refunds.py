@@ -8,11 +8,12 @@ check.
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.db import models, transaction
-from django.db.models import Q, Sum
+from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -35,6 +36,12 @@ from billing.templatetags.money import money
 from credits import ledger
 from credits.errors import LedgerError
 from credits.models import Entry, Kind, Lot
+
+ANSWERED_WITHIN: Final = timedelta(minutes=10)
+"""Past this Stripe's answer to a refund is lost: staff have to ask again."""
+
+REMEMBERED: Final = timedelta(days=30)
+"""For how long a refund that did not get through is brought to staff's attention."""
 
 
 class Part(models.TextChoices):
@@ -219,6 +226,19 @@ def unfinished(entry: Entry) -> Refund | None:
         .order_by("created_at")
         .first()
     )
+
+
+def needing_attention(among: QuerySet[Refund]) -> QuerySet[Refund]:
+    """Refunds that Stripe hasn't answered, and of the last month those that didn't get through and
+    that no later one has made up for."""
+    later = Refund.objects.filter(
+        purchase_id=OuterRef("purchase_id"),
+        entry_key=OuterRef("entry_key"),
+        created_at__gt=OuterRef("created_at"),
+    )
+    is_unanswered = Q(status="", stripe_id=None, created_at__lt=Now() - ANSWERED_WITHIN)
+    is_failed = Q(status__in=Refund.NOT_THROUGH, created_at__gt=Now() - REMEMBERED)
+    return among.filter(is_unanswered | is_failed & ~Exists(later))
 
 
 def refund(

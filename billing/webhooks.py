@@ -93,6 +93,9 @@ HANDLERS: Final[dict[str, Handler]] = {
     "charge.refunded": _charge,
     "refund.updated": _charge,
     "refund.failed": _charge,
+    # A bank asks about a payment, or is about to take it back; we have answered it.
+    "charge.dispute.created": _charge,
+    "charge.dispute.updated": _charge,
     # The bank took money back on its customer's word, and gave it back when we were right.
     "charge.dispute.funds_withdrawn": _charge,
     "charge.dispute.funds_reinstated": _charge,

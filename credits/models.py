@@ -66,6 +66,11 @@ ACCOUNT_OF: Final[dict[str, str]] = {
     Kind.EXPIRY: Account.EXPIRED,
     Kind.ADJUSTMENT: Account.ADJUSTED,
 }
+SALES: Final = [
+    "purchase", "renewal", "promotion", "refund", "dispute", "repayment", "restoral"
+]  # fmt: skip
+"""What brings money in, or takes it out."""
+
 CLAWBACKS: Final = [Kind.REFUND, Kind.DISPUTE]
 """What may take more than there is: the rest is owed."""
 
@@ -150,6 +155,10 @@ class Entry(models.Model):
             models.Index(fields=["id"], name="credits_entry_newest"),
             models.Index(
                 fields=["actor"], condition=Q(actor__isnull=False), name="credits_entry_actor"
+            ),
+            # What was sold and went back lately, in all wallets (`credits.sales`).
+            models.Index(
+                fields=["created_at"], condition=Q(kind__in=SALES), name="credits_entry_sales"
             ),
         ]
 

@@ -7,6 +7,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -130,6 +131,24 @@ def _booked(entry: Entry, user: User) -> str:
     }
 
 
+class Asker(admin.SimpleListFilter):
+    title = gettext_lazy("who asked")
+    parameter_name = "asker"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("me", _("Me")), ("others", _("Others: I may decide"))]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Adjustment]
+    ) -> QuerySet[Adjustment]:
+        me = request.user.pk
+        if self.value() == "me":
+            return queryset.filter(asked_by=me)
+        if self.value() == "others":
+            return queryset.exclude(asked_by=me).exclude(user=me)
+        return queryset
+
+
 @admin.register(Adjustment)
 class AdjustmentAdmin(ReadOnlyAdmin):
     """What was asked for; its page is where it is decided."""
@@ -147,7 +166,7 @@ class AdjustmentAdmin(ReadOnlyAdmin):
         "decided_by",
         "reason",
     )
-    list_filter = ("status",)
+    list_filter = ("status", Asker)
     search_fields = ("user__email", "=key")
     search_help_text = gettext_lazy("The customer's email address, or the exact key")
     list_select_related = ("user", "asked_by", "decided_by")

@@ -1,11 +1,12 @@
 """How rows are shown that nobody edits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
 from django.db import models
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
@@ -38,12 +39,28 @@ def signed(model: type[models.Model], field: str) -> Cell:
 
 
 def moment(model: type[models.Model], field: str) -> Cell:
-    """A time to the second, short enough for a list, in the time zone of the site."""
+    """A time to the second, short enough for a list, with its time zone."""
     return _cell(model, field, to_the_second)
 
 
 def to_the_second(time: datetime) -> str:
-    return date_format(localtime(time), "Y-m-d H:i:s")
+    return date_format(localtime(time), "Y-m-d H:i:s T")
+
+
+def labelled(name: Any, field: str, labels: Mapping[str, Any]) -> type[admin.SimpleListFilter]:
+    """A filter by a field whose values Stripe or the code names, in words for people."""
+
+    class Labelled(admin.SimpleListFilter):
+        title = name
+        parameter_name = field
+
+        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+            return [(value, str(label)) for value, label in labels.items() if value]
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+            return queryset.filter(**{field: self.value()}) if self.value() else queryset
+
+    return Labelled
 
 
 def _cell(model: type[models.Model], field: str, text: Callable[[Any], str]) -> Cell:

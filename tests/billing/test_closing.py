@@ -307,7 +307,7 @@ def test_evidence_in_disputes_is_never_kept(client):
         "reason": "fraudulent",
         "evidence": {"customer_name": "Ada Lovelace", "customer_email_address": EMAIL},
     }  # fmt: skip
-    assert post(client, event("charge.dispute.created", dispute)).status_code == 200
+    assert post(client, event("charge.dispute.read_by_nobody", dispute)).status_code == 200
     assert Event.objects.get().object == {**dispute, "evidence": None}
 
 

@@ -26,8 +26,8 @@ from credits.models import Adjustment, Wallet
 pytestmark = pytest.mark.django_db
 URL = "/dashboard/account/export"
 LISTS = [
-    "purchases", "subscriptions", "plan_changes", "charges", "refunds", "entries", "lots", "holds",
-    "transfers", "adjustments", "mails", "stripe_events",
+    "purchases", "subscriptions", "plan_changes", "charges", "disputes", "refunds", "entries",
+    "lots", "holds", "transfers", "adjustments", "mails", "stripe_events",
 ]  # fmt: skip
 
 
@@ -62,6 +62,9 @@ def fill(user: User, mark: str, staff: User) -> None:
         stripe_id=f"ch_{mark}", purchase=purchase, entry_key=mark, amount=475, refunded=75,
         fetched_at=timezone.now(),
     )  # fmt: skip
+    Charge.objects.get(stripe_id=f"ch_{mark}").disputes.create(
+        stripe_id=f"du_{mark}", amount=75, status="won"
+    )
     purchase.refunds.create(entry_key=mark, amount=75, reason=f"{mark} asked", actor=staff)
     wallet = ledger.wallet_of(user)
     ledger.grant(wallet, 500, key=f"purchase:{mark}", kind="purchase", paid=475)

@@ -252,20 +252,23 @@ def test_the_story_in_the_pages(client, user, asker, approver):
         answer = client.post(adjust_page, form | {"confirm": "1"}, follow=True)
         assert b"+20,000 credits wait for a second person" in answer.content
     asked = Adjustment.objects.get()
-    assert b"1 adjustment waits for approval" in client.get("/admin/").content
+    assert b"Adjustments that you have asked for" in client.get("/admin/").content
     page = client.get(address(asked, "change")).content
     assert b"Withdraw" in page
     assert b"Approve and book" not in page
     assert client.post(address(asked), {"decision": "approve"}).status_code == 403
 
     client.force_login(approver)
-    assert b"Outage" in client.get("/admin/credits/adjustment/?status__exact=waiting").content
+    assert b"Adjustments for you to decide" in client.get("/admin/").content
+    waiting = "/admin/credits/adjustment/?status__exact=waiting&asker="
+    assert b"Outage" in client.get(f"{waiting}others").content
+    assert b"Outage" not in client.get(f"{waiting}me").content
     assert b"goes from 0 to <strong>20,000</strong>" in client.get(address(asked, "change")).content
     for _ in range(2):
         answer = client.post(address(asked), {"decision": "approve"}, follow=True)
         assert b"+20,000 credits booked" in answer.content
     assert ledger.balance_of(user) == 20_000
-    assert b"0 adjustments wait" in client.get("/admin/").content
+    assert b"Adjustments for you to decide" not in client.get("/admin/").content
     assert LogEntry.objects.filter(user=approver).count() == 2
 
     client.force_login(asker)

@@ -15,6 +15,7 @@ ROWS: Final = 50
 """How many events are shown at once; the rest is counted."""
 
 
+@admin.register(Reconciliation)
 class ReconciliationAdmin(ReadOnlyAdmin):
     """The list says above it what needs attention now; a row's page is what was found then."""
 

@@ -21,7 +21,7 @@ from billing.refunds import CannotRefund, Part, Payment
 from billing.stripe_api import Clock, StripeRefused, StripeUnavailable
 from billing.templatetags.money import money, number
 from credits import ledger
-from credits.admin.cells import ReadOnlyAdmin, moment
+from credits.admin.cells import ReadOnlyAdmin, labelled, moment
 from credits.models import Entry, Kind
 
 SOLD = [Kind.PURCHASE, Kind.RENEWAL]
@@ -189,6 +189,17 @@ def _finish(request: HttpRequest, row: Refund) -> HttpResponse:
     return HttpResponseRedirect(address)
 
 
+class Attention(admin.SimpleListFilter):
+    title = gettext_lazy("needs attention")
+    parameter_name = "attention"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", _("Yes"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Refund]) -> QuerySet[Refund]:
+        return refunds.needing_attention(queryset) if self.value() == "yes" else queryset
+
+
 @admin.register(Refund)
 class RefundAdmin(ReadOnlyAdmin):
     """Refunds that staff have asked for, and what became of them."""
@@ -196,7 +207,7 @@ class RefundAdmin(ReadOnlyAdmin):
     created_time = moment(Refund, "created_at")
 
     list_display = ("created_time", "customer", "money", "outcome", "actor", "reason")
-    list_filter = ("status",)
+    list_filter = (Attention, labelled(gettext_lazy("status"), "status", Refund.LABELS))
     search_fields = ("purchase__user__email", "=id", "=stripe_id", "=entry_key")
     search_help_text = gettext_lazy("The customer's email address, or an exact id")
     list_select_related = ("purchase__user", "actor")

@@ -1,0 +1,25 @@
+"""The shop in the admin: customers, what they bought, and what Stripe said about it."""
+
+from billing.admin import (
+    customers,
+    disputes,
+    events,
+    mails,
+    prices,
+    purchases,
+    reconciliation,
+    refunds,
+    subscriptions,
+)
+
+__all__ = [
+    "customers",
+    "disputes",
+    "events",
+    "mails",
+    "prices",
+    "purchases",
+    "reconciliation",
+    "refunds",
+    "subscriptions",
+]
