@@ -58,17 +58,14 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     context: dict[str, Any] = {
         "site_name": settings.SITE_NAME,
         "theme": theme if theme in {"light", "dark"} else "",
+        "support_email": settings.SUPPORT_EMAIL,
+        "canonical": f"{settings.BASE_URL}{request.path}",
         "payments_are_sandbox": settings.PAYMENTS_ARE_SANDBOX,
     }
     if isinstance(user, User):
         # Not asked for by pages that don't show it, or know it already.
         context["balance"] = functools.cache(functools.partial(ledger.balance_of, user))
     return context
-
-
-@require_safe
-def home(request: HttpRequest) -> HttpResponse:
-    return redirect("dashboard" if request.user.is_authenticated else "buy")
 
 
 @never_cache
