@@ -16,6 +16,7 @@ COPY config config
 COPY credits credits
 COPY static static
 COPY templates templates
+COPY website website
 # The settings want every value; none of these is in the image's environment afterwards.
 RUN SECRET_KEY=only-while-static-files-are-collected BASE_URL=https://build.invalid \
     DATABASE_URL=postgres://none STRIPE_SECRET_KEY=none STRIPE_WEBHOOK_SECRET=none \

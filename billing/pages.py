@@ -3,6 +3,7 @@
 import functools
 import re
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -57,6 +58,8 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     context: dict[str, Any] = {
         "site_name": settings.SITE_NAME,
         "theme": theme if theme in {"light", "dark"} else "",
+        "support_email": settings.SUPPORT_EMAIL,
+        "canonical": f"{settings.BASE_URL}{request.path}",
         "payments_are_sandbox": settings.PAYMENTS_ARE_SANDBOX,
     }
     if isinstance(user, User):
@@ -65,22 +68,17 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     return context
 
 
-@require_safe
-def home(request: HttpRequest) -> HttpResponse:
-    return redirect("dashboard" if request.user.is_authenticated else "buy")
-
-
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def buy(request: HttpRequest) -> HttpResponse:
     """The shop: GET shows the price of `?credits=`, POST goes to the payment page."""
     if request.method != "POST":
         text = request.GET.get("credits", str(FIRST_AMOUNT))
-        form = {"credits": text, "mode": _mode(request.GET.get("mode"))}
+        form = {"credits": text, "mode": mode_of(request.GET.get("mode"))}
         return _shop(request, form)
     form = {
         "credits": request.POST.get("credits", ""),
-        "mode": _mode(request.POST.get("mode")),
+        "mode": mode_of(request.POST.get("mode")),
         "request_id": request.POST.get("request_id", ""),
     }
     here = f"{reverse('buy')}?{urlencode({'credits': form['credits'], 'mode': form['mode']})}"
@@ -109,7 +107,7 @@ def parse_credits(text: str) -> int | None:
     return int(re.sub("[^0-9]", "", text))
 
 
-def _mode(text: str | None) -> str:
+def mode_of(text: str | None) -> str:
     return text if text in Mode.values else Mode.PAYMENT
 
 
@@ -140,48 +138,52 @@ def _shop(
                 "detail": str(refusal),
                 "code": refusal.body["code"],
             }
-    credits = parse_credits(form["credits"])
-    try:
-        quote = pricing.quote(valid_credits(credits))
-    except Refusal as invalid:
-        quote = None
-        errors.setdefault("credits", str(invalid))
-    tiers = pricing.load_tiers()
+    price = price_of(form["credits"], pricing.load_tiers())
+    quote = price["quote"]
+    if price["error"]:
+        errors.setdefault("credits", price["error"])
     subscription = live_subscription(request.user) if request.user.is_authenticated else None
     if subscription is not None:
         form["mode"] = Mode.PAYMENT  # one plan is all there can be
     context = {
         "form": {
             **form,
-            "credits": f"{credits:,}" if credits is not None and quote else form["credits"],
+            "credits": price["amount"],
             "request_id": form["request_id"] if keep_id else str(uuid.uuid4()),
             "expected_total": quote.total if quote else None,
             "errors": errors,
         },
         "problem": problem,
-        "quote": quote,
-        "tiers": [
-            {
-                "min": tier.min,
-                "max": tier.max,
-                "unit_price": pricing.unit_price_text(tier.unit_price),
-                "discount_percent": pricing.discount_percent(tier, tiers),
-                "current": quote is not None and tier == quote.tier,
-            }
-            for tier in tiers
-        ],
-        "plan": pricing.plan(tiers),
-        "min_credits": MIN_CREDITS,
-        "max_credits": MAX_CREDITS,
-        "picks": PICKS,
+        **price,
         "page": "buy",
-        "discount": quote.total - quote.list_total if quote else 0,
         "next": f"{reverse('buy')}?{urlencode({'credits': form['credits'], 'mode': form['mode']})}",
         "subscription": subscription,
     }
     return render(
         request, "billing/credits.html", context, status=refusal.status if refusal else 200
     )
+
+
+def price_of(text: str, tiers: Sequence[pricing.Tier]) -> dict[str, Any]:
+    """What a page shows of an amount that somebody typed: its price, or why it has none."""
+    credits = parse_credits(text)
+    quote: pricing.Quote | None = None
+    error = ""
+    try:
+        quote = pricing.quote(valid_credits(credits), tiers)
+    except Refusal as invalid:
+        error = str(invalid)
+    return {
+        "amount": f"{credits:,}" if quote else text,
+        "error": error,
+        "quote": quote,
+        "discount": quote.total - quote.list_total if quote else 0,
+        "tiers": pricing.table(tiers, quote.tier if quote else None),
+        "plan": pricing.plan(tiers),
+        "min_credits": MIN_CREDITS,
+        "max_credits": MAX_CREDITS,
+        "picks": PICKS,
+    }
 
 
 def _problem_title(refusal: Refusal) -> str:

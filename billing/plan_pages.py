@@ -21,8 +21,8 @@ from accounts.requests import SignedInRequest
 from billing import plans, pricing
 from billing.api import Refusal, View
 from billing.checkout import PriceChanged
-from billing.models import MAX_CREDITS, MIN_CREDITS, PlanChange, Subscription
-from billing.pages import PICKS, latest_subscription, parse_cents, parse_credits
+from billing.models import PlanChange, Subscription
+from billing.pages import latest_subscription, parse_cents, parse_credits, price_of
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from billing.templatetags.money import money, number
 from billing.views import stripe_refusal, valid_credits
@@ -202,20 +202,7 @@ def _terms(subscription: Subscription) -> dict[str, Any]:
 
 def _form(subscription: Subscription, text: str | None, refusal: Refusal | None) -> dict[str, Any]:
     text = str(subscription.credits) if text is None else text
-    credits = parse_credits(text)
-    tiers = pricing.load_tiers()
-    error = str(refusal) if refusal is not None and "field" in refusal.body else ""
-    try:
-        quote = pricing.quote(valid_credits(credits), tiers)
-    except Refusal as invalid:
-        quote = None
-        error = str(invalid)
-    return {
-        "quote": quote,
-        "text": f"{credits:,}" if quote else text,
-        "error": error,
-        "tiers": pricing.plan(tiers),
-        "min_credits": MIN_CREDITS,
-        "max_credits": MAX_CREDITS,
-        "picks": PICKS,
-    }
+    price = price_of(text, pricing.load_tiers())
+    if not price["error"] and refusal is not None and "field" in refusal.body:
+        price["error"] = str(refusal)
+    return price

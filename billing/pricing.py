@@ -136,6 +136,20 @@ def unit_price_text(unit_price: int) -> str:
     return f"{unit_price // 10_000}.{unit_price % 10_000:04}"
 
 
+def table(tiers: Sequence[Tier], current: Tier | None) -> list[dict[str, Any]]:
+    """The tiers as pages list them; `current` is the one of the order."""
+    return [
+        {
+            "min": tier.min,
+            "max": tier.max,
+            "unit_price": unit_price_text(tier.unit_price),
+            "discount_percent": discount_percent(tier, tiers),
+            "current": tier == current,
+        }
+        for tier in tiers
+    ]
+
+
 def plan(tiers: Sequence[Tier]) -> dict[str, Any]:
     """What the browser needs to compute the same quotes (`static/js/pricing.js`)."""
     return {

@@ -9,6 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
@@ -86,6 +87,8 @@ def rate(name: str, default: str) -> str:
 
 DEBUG = env.bool("DEBUG", default=False)
 SITE_NAME = env.str("SITE_NAME", default="") or "Dynamic Credits"
+# Who sells, in the terms and the like.
+COMPANY_NAME = env.str("COMPANY_NAME", default="") or SITE_NAME
 SECRET_KEY = required("SECRET_KEY", "a long random string that signs sessions")
 if not DEBUG and len(SECRET_KEY) < 32:
     stop("SECRET_KEY is shorter than 32 characters")
@@ -107,6 +110,7 @@ TRUSTED_PROXIES = whole_number("TRUSTED_PROXIES", 0, at_least=0)
 # --- Applications -----------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    "website",
     "billing",
     "credits",
     "accounts",
@@ -118,6 +122,7 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    "django.contrib.sitemaps",
     "allauth",
     "allauth.account",
     "csp",
@@ -289,6 +294,10 @@ vars().update(EMAIL_CONFIG)
 EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="credits@localhost")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
+# Whom people write to. The sender may have a name before its address.
+SUPPORT_EMAIL = env.str("SUPPORT_EMAIL", default="") or parseaddr(DEFAULT_FROM_EMAIL)[1]
+if not re.fullmatch(r"[^@\s<>\"?&]+@[^@\s<>\"?&]+", SUPPORT_EMAIL):
+    stop("SUPPORT_EMAIL must be a mail address alone, such as help@credits.example")
 
 # --- Language, time, files, logs --------------------------------------------------------------
 

@@ -1,14 +1,30 @@
 """Every address of the site. Our own have no trailing slash; with one, they are a 404."""
 
 from django.contrib import admin
+from django.contrib.sitemaps.views import sitemap
 from django.urls import include, path
+from django.views.decorators.cache import cache_control
 from django.views.generic import RedirectView
 
 from billing import account_pages, alerts, pages, plan_pages, views
 from config import errors
+from website import crawlers
+from website import pages as website
 
 urlpatterns = [
-    path("", pages.home, name="home"),
+    path("", website.landing, name="home"),
+    path("help", website.guide, name="help"),
+    path("terms", website.terms, name="terms"),
+    path("privacy", website.privacy, name="privacy"),
+    path("refunds", website.refunds, name="refunds"),
+    path("robots.txt", crawlers.robots, name="robots"),
+    path(".well-known/security.txt", crawlers.security, name="security_txt"),
+    path(
+        "sitemap.xml",
+        cache_control(public=True, max_age=crawlers.DAY)(sitemap),
+        {"sitemaps": {"pages": crawlers.PublicPages}},
+        name="sitemap",
+    ),
     path("credits", pages.buy, name="buy"),
     path("credits/success", pages.success, name="success"),
     path("dashboard", pages.dashboard, name="dashboard"),

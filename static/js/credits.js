@@ -1,18 +1,19 @@
-// The price as one types. Every sentence comes from the page (data-text-*), none from here.
+// The price as one types: in the shop, of a monthly plan, and for visitors. What a page has no place
+// for is left out. Every sentence comes from the page (data-text-*), none from here.
 import { formats, fromSlider, parseCredits, quote, toSlider } from './pricing.js';
 
-const form = document.querySelector('[data-buy]');
+const form = document.querySelector('[data-price]');
 const plan = JSON.parse(document.getElementById('plan').textContent);
 const lang = document.documentElement.lang;
 const { number, money, each } = formats(lang, plan.currency);
 // What the field says must be read back by parseCredits and the server, whatever the language.
 const grouped = (value) => new Intl.NumberFormat('en-US').format(value);
 const signed = (cents) => (cents < 0 ? `\u2212${money(-cents)}` : money(cents));
-const fill = (name, values) =>
-  form.dataset[`text${name}`].replace(/\{(\w+)\}/g, (_, key) => values[key]);
+const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, key) => values[key]);
+const fill = (name, values) => filled(form.dataset[`text${name}`], values);
 
-const amount = form.elements.credits;
-const slider = form.elements.slider;
+const { credits: amount, mode, request_id: request, expected_total: expected } = form.elements;
+const slider = form.querySelector('.range');
 const field = amount.closest('.field');
 const outputs = (name) => document.querySelectorAll(`[data-out="${name}"]`);
 const show = (name, text) => outputs(name).forEach((one) => { one.textContent = text; });
@@ -46,7 +47,7 @@ const mark = (elements, isCurrent) => elements.forEach((one) => {
 const render = ({ typing = false, quiet = false } = {}) => {
   const credits = parseCredits(amount.value);
   const problem = problemWith(credits);
-  const isMonthly = form.elements.mode.value === 'subscription';
+  const isMonthly = mode?.value === 'subscription';
   show('every', isMonthly ? fill('Monthly', {}) : '');
   show('button', isMonthly ? fill('Subscribe', {}) : fill('Pay', {}));
   if (problem) {
@@ -57,9 +58,9 @@ const render = ({ typing = false, quiet = false } = {}) => {
       announce(problem);
     }
     for (const name of ['count', 'list', 'each', 'total']) show(name, '–');
-    mark(form.querySelectorAll('[data-tier], [data-pick]'), () => false);
+    mark(document.querySelectorAll('[data-tier], [data-pick]'), () => false);
     for (const name of ['deal', 'minimum', 'raised', 'discount']) toggle(name, false);
-    form.elements.expected_total.value = '';
+    if (expected) expected.value = '';
     return;
   }
   showProblem('');
@@ -72,7 +73,7 @@ const render = ({ typing = false, quiet = false } = {}) => {
   toggle('discount', price.discount_percent > 0 && !price.minimum_charge_applied);
   show('percent', String(price.discount_percent));
   show('difference', signed(price.total - price.list_total));
-  mark(form.querySelectorAll('[data-tier]'), (row) => Number(row.dataset.tier) === price.tier.min);
+  mark(document.querySelectorAll('[data-tier]'), (row) => Number(row.dataset.tier) === price.tier.min);
   mark(form.querySelectorAll('[data-pick]'), (link) => Number(link.dataset.pick) === credits);
   const deal = price.better_deal;
   toggle('deal', deal !== null);
@@ -92,10 +93,12 @@ const render = ({ typing = false, quiet = false } = {}) => {
       link.href = href(deal.credits);
     });
   }
-  slider.value = toSlider(credits, plan);
-  slider.setAttribute('aria-valuetext', fill('Credits', { count: number(credits) }));
+  if (slider) {
+    slider.value = toSlider(credits, plan);
+    slider.setAttribute('aria-valuetext', fill('Credits', { count: number(credits) }));
+  }
   // The server refuses to charge anything but what is on this page.
-  form.elements.expected_total.value = price.total;
+  if (expected) expected.value = price.total;
   outputs('signin').forEach((link) => {
     const back = new URL(href(credits), location.href);
     const target = new URL(link.href);
@@ -105,7 +108,7 @@ const render = ({ typing = false, quiet = false } = {}) => {
   if (!quiet) announce(`${fill('Credits', { count: number(credits) })}: ${money(price.total)}. ${offer}`);
 };
 
-const href = (credits) => `?credits=${credits}&mode=${form.elements.mode.value}`;
+const href = (credits) => filled(form.dataset.link, { credits, mode: mode?.value });
 const set = (credits) => {
   amount.value = grouped(credits);
   newRequest();
@@ -113,7 +116,7 @@ const set = (credits) => {
 };
 
 // One request id is one order: a new one as soon as the order is another.
-const newRequest = () => { form.elements.request_id.value = crypto.randomUUID(); };
+const newRequest = () => { if (request) request.value = crypto.randomUUID(); };
 
 amount.addEventListener('input', () => { newRequest(); render({ typing: true }); });
 amount.addEventListener('change', () => {
@@ -121,8 +124,8 @@ amount.addEventListener('change', () => {
   if (!problemWith(credits)) amount.value = grouped(credits);
   render();
 });
-slider.addEventListener('input', () => set(fromSlider(Number(slider.value), plan)));
-for (const radio of form.elements.mode) radio.addEventListener('change', () => { newRequest(); render(); });
+slider?.addEventListener('input', () => set(fromSlider(Number(slider.value), plan)));
+for (const radio of mode ?? []) radio.addEventListener('change', () => { newRequest(); render(); });
 form.addEventListener('click', (event) => {
   const pick = event.target.closest('[data-pick]');
   if (!pick) return;
@@ -158,17 +161,19 @@ addEventListener('pageshow', (event) => {
   render({ quiet: true });
 });
 
-// Enter submits by the first button in the form: here that must be the one that pays.
-form.elements.action.remove();
+// Enter submits by the first button in the form: here that must be the one that goes on.
+form.querySelector('.nojs-only').remove();
 
 const bar = document.querySelector('.paybar');
-new IntersectionObserver(([entry]) => { bar.inert = entry.isIntersecting; })
-  .observe(form.querySelector('aside [data-submit]'));
+if (bar) {
+  new IntersectionObserver(([entry]) => { bar.inert = entry.isIntersecting; })
+    .observe(form.querySelector('aside [data-submit]'));
+}
 
 const ticks = document.querySelector('[data-ticks]');
 const picks = [...form.querySelectorAll('.picks [data-pick]')].map((link) => Number(link.dataset.pick));
 const short = new Intl.NumberFormat(lang, { notation: 'compact' });
-for (const value of [plan.min, ...picks, plan.max]) {
+for (const value of ticks ? [plan.min, ...picks, plan.max] : []) {
   const tick = document.createElementNS('http://www.w3.org/2000/svg', 'text');
   tick.setAttribute('x', `${toSlider(value, plan) / 10}%`);
   tick.setAttribute('y', '14');
@@ -177,4 +182,5 @@ for (const value of [plan.min, ...picks, plan.max]) {
   ticks.append(tick);
 }
 
-render({ quiet: true });
+// What was typed before this ran is not on the page yet; what the server has refused stays as it is.
+if (amount.value !== amount.defaultValue || !field.classList.contains('bad')) render({ quiet: true });

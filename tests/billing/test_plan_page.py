@@ -159,7 +159,7 @@ def test_a_better_deal_is_offered(buyer, user):
 def test_what_is_due_has_no_form_to_change(buyer, user, status):
     plan_of(user, status=status)
     page = buyer.get(PAGE)
-    assert "data-change" not in page.content.decode()
+    assert "data-price" not in page.content.decode()
     assert "Cancel the plan" in text(page)
 
 
@@ -168,7 +168,7 @@ def test_an_ending_plan_can_be_resumed_and_not_changed(buyer, user):
     page = buyer.get(PAGE)
     assert "it ends on 3 December 2099 and nothing more is charged" in text(page)
     assert "Resume the plan" in text(page)
-    assert "data-change" not in page.content.decode()
+    assert "data-price" not in page.content.decode()
     assert "Cancel the plan" not in text(page)
 
 

@@ -77,8 +77,8 @@ def test_a_mistake_is_said_and_not_sent(page):
 def test_what_was_typed_before_the_script_came_counts(page):
     subscribe(page)
     waiting = []
-    page.route("**/js/plan*.js", lambda route: waiting.append(route))
-    with page.expect_request("**/js/plan*.js"):
+    page.route("**/js/credits*.js", lambda route: waiting.append(route))
+    with page.expect_request("**/js/credits*.js"):
         page.goto("/dashboard/plan", wait_until="commit")
     page.get_by_label("Credits a month").fill("1,999")
     expect(page.locator("[data-out=total]")).to_have_text("$4.75")

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 IMAGES = sorted(path for path in (ROOT / "docs/images").iterdir())
+APPS = ("accounts", "billing", "config", "credits", "website")
 LARGEST_IMAGE = 150 * 1024
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -69,7 +70,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_each_module_has_its_place_and_each_place_exists() -> None:
     text = (ROOT / "docs/architecture.md").read_text().partition("## Where each thing is")[2]
     named = set(re.findall(r"`([^`\s]+)`", text))
-    for app in ("accounts", "billing", "config", "credits"):
+    for app in APPS:
         for path in (ROOT / app).rglob("*.py"):
             name = str(path.relative_to(ROOT))
             if path.name in {"__init__.py", "apps.py"} or "/migrations/" in name:
@@ -82,7 +83,7 @@ def test_each_module_has_its_place_and_each_place_exists() -> None:
 def test_a_page_that_the_code_names_exists() -> None:
     named = {
         name
-        for folder in ("accounts", "billing", "config", "credits", "script", "stripe_sandbox")
+        for folder in (*APPS, "script", "stripe_sandbox")
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and path.suffix in {"", ".py", ".sql", ".sh"}
         for name in re.findall(r"docs/[\w/.-]+\.md", path.read_text())
