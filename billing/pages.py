@@ -201,7 +201,15 @@ def success(request: SignedInRequest) -> HttpResponse:
     """Where Stripe sends the buyer back to. It grants nothing: it waits for the webhook to."""
     purchase_id = _uuid(request.GET.get("purchase", ""))
     purchase = get_object_or_404(Purchase, pk=purchase_id, user=request.user)
-    return render(request, "billing/success.html", {"purchase": purchase})
+    context = {
+        "purchase": purchase,
+        # Old news comes with no poll: what isn't here after a day is not a matter of seconds.
+        "is_fresh": purchase.created_at > timezone.now() - PAYMENT_PAGE_LIFE,
+    }
+    if purchase.is_paid and purchase.mode == Mode.PAYMENT:
+        bought = Entry.objects.filter(wallet__user=request.user, key=f"purchase:{purchase.pk}")
+        context["receipt"] = bought.values_list("id", flat=True).first()
+    return render(request, "billing/success.html", context)
 
 
 @never_cache
