@@ -269,6 +269,11 @@ class Subscription(models.Model):
         return self.status in self.OVERDUE
 
     @property
+    def is_paused(self) -> bool:
+        """Whether Stripe neither charges nor ends it: it lacks a way to pay."""
+        return self.status == "paused"
+
+    @property
     def is_changeable(self) -> bool:
         """Whether another amount can be agreed: it will be renewed, and nothing is due."""
         return self.status in {"active", "trialing"} and not self.cancel_at_period_end

@@ -257,6 +257,7 @@ def _holdings(wallet: Wallet | None) -> dict[str, Any]:
         "used": sum(day.used for day in days),
         "bought": sum(day.bought for day in days),
         "paid": sum(day.paid for day in days),
+        "returned": sum(day.returned for day in days),
         "expiries": expiries,
         "expiring_later": later,
     }
@@ -273,10 +274,13 @@ def _history(question: history.Asked, page: statement.Page) -> dict[str, Any]:
             {
                 "line": line,
                 "kind": Kind(line.kind).label,
-                "has_receipt": bool(line.paid) and line.kind in statement.BOUGHT,
+                "receipt": line.id if line.paid else line.returns,
+                "is_invoice": line.kind == Kind.RENEWAL,
             }
             for line in page.lines
         ],
+        # Their number is told where it is known: to count a long history takes long.
+        "is_whole": not (page.newer or page.older),
         "newer": history.query_of(chosen, after=page.newer) if page.newer else None,
         "older": history.query_of(chosen, before=page.older) if page.older else None,
         "csv": history.query_of(chosen),
