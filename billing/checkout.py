@@ -8,6 +8,7 @@ import stripe
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts import closing
@@ -64,9 +65,15 @@ def start_checkout(
     # An order of before may be opened now, and another plan have begun meanwhile.
     if purchase.mode == Mode.SUBSCRIPTION and not purchase.is_paid and _has_plan(user):
         raise AlreadySubscribed
+    if purchase.is_paid:
+        return _success_url(purchase)  # sent again from a page that was gone back to
     if not purchase.stripe_session_url:
         _open_session(purchase)
     return purchase.stripe_session_url
+
+
+def _success_url(purchase: Purchase) -> str:
+    return f"{settings.BASE_URL}{reverse('success')}?purchase={purchase.pk}"
 
 
 def _place_order(
@@ -234,7 +241,7 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
         "client_reference_id": str(purchase.pk),
         "line_items": [{"quantity": 1, "price_data": price_data}],
         "metadata": metadata,
-        "success_url": f"{settings.BASE_URL}/credits/success?purchase={purchase.pk}",
+        "success_url": _success_url(purchase),
         "cancel_url": (
             f"{settings.BASE_URL}/credits?credits={purchase.credits}&mode={purchase.mode}"
         ),

@@ -122,6 +122,7 @@ def _erase(user: User, mark: datetime) -> None:
     Subscription.objects.filter(user=user, status__in=Subscription.LIVE).update(
         status="canceled", cancel_at_period_end=False
     )
+    Subscription.objects.filter(user=user).update(card_brand="", card_last4="")
     locked = closing.lock(user)
     if locked.closed_at is not None:
         return

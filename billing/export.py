@@ -103,7 +103,8 @@ def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
     )  # fmt: skip
     yield "subscriptions", _rows(
         Subscription.objects.filter(user=user), "id", "stripe_id", "status", "credits", "total",
-        "currency", "current_period_end", "cancel_at_period_end", "created_at",
+        "currency", "current_period_end", "cancel_at_period_end", "card_brand", "card_last4",
+        "created_at",
     )  # fmt: skip
     yield "plan_changes", _rows(
         PlanChange.objects.filter(subscription__user=user), "id", "subscription__stripe_id",

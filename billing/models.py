@@ -282,6 +282,17 @@ class Subscription(models.Model):
     """A monthly plan as Stripe last described it."""
 
     LIVE: Final = ("active", "trialing", "past_due", "unpaid", "paused")
+    BRANDS: Final = {
+        "amex": "American Express",
+        "cartes_bancaires": "Cartes Bancaires",
+        "diners": "Diners Club",
+        "discover": "Discover",
+        "eftpos_au": "Eftpos Australia",
+        "jcb": "JCB",
+        "mastercard": "Mastercard",
+        "unionpay": "UnionPay",
+        "visa": "Visa",
+    }
     OVERDUE: Final = ("past_due", "unpaid")
 
     LABELS: Final = {
@@ -303,6 +314,13 @@ class Subscription(models.Model):
     currency = models.CharField(_("currency"), max_length=3)
     current_period_end = models.DateTimeField(_("paid until"), null=True)
     cancel_at_period_end = models.BooleanField(_("ends then"), default=False)
+    # With defaults in the database: the version before this one goes on writing rows for a while.
+    card_brand = models.CharField(
+        _("brand of the card"), max_length=30, blank=True, default="", db_default=""
+    )
+    card_last4 = models.CharField(
+        _("last digits of the card"), max_length=4, blank=True, default="", db_default=""
+    )
     fetched_at = models.DateTimeField(_("as of"))
     created_at = models.DateTimeField(_("since"), db_default=Now())
 
@@ -319,9 +337,22 @@ class Subscription(models.Model):
         return self.status in self.OVERDUE
 
     @property
+    def is_paused(self) -> bool:
+        """Whether Stripe neither charges nor ends it: it lacks a way to pay."""
+        return self.status == "paused"
+
+    @property
     def is_changeable(self) -> bool:
         """Whether another amount can be agreed: it will be renewed, and nothing is due."""
         return self.status in {"active", "trialing"} and not self.cancel_at_period_end
+
+    @property
+    def card_label(self) -> str:
+        """The card that pays, as its owner knows it; empty where Stripe names none."""
+        if not self.card_last4:
+            return ""
+        brand = self.BRANDS.get(self.card_brand) or _("Card")
+        return str(_("%(brand)s ending %(digits)s") % {"brand": brand, "digits": self.card_last4})
 
     @property
     def status_label(self) -> str:

@@ -203,7 +203,15 @@ def success(request: SignedInRequest) -> HttpResponse:
     """Where Stripe sends the buyer back to. It grants nothing: it waits for the webhook to."""
     purchase_id = _uuid(request.GET.get("purchase", ""))
     purchase = get_object_or_404(Purchase, pk=purchase_id, user=request.user)
-    return render(request, "billing/success.html", {"purchase": purchase})
+    context = {
+        "purchase": purchase,
+        # Old news comes with no poll: what isn't here after a day is not a matter of seconds.
+        "is_fresh": purchase.created_at > timezone.now() - PAYMENT_PAGE_LIFE,
+    }
+    if purchase.is_paid and purchase.mode == Mode.PAYMENT:
+        bought = Entry.objects.filter(wallet__user=request.user, key=f"purchase:{purchase.pk}")
+        context["receipt"] = bought.values_list("id", flat=True).first()
+    return render(request, "billing/success.html", context)
 
 
 @never_cache
@@ -251,6 +259,7 @@ def _holdings(wallet: Wallet | None) -> dict[str, Any]:
         "used": sum(day.used for day in days),
         "bought": sum(day.bought for day in days),
         "paid": sum(day.paid for day in days),
+        "returned": sum(day.returned for day in days),
         "expiries": expiries,
         "expiring_later": later,
     }
@@ -267,10 +276,13 @@ def _history(question: history.Asked, page: statement.Page) -> dict[str, Any]:
             {
                 "line": line,
                 "kind": Kind(line.kind).label,
-                "has_receipt": bool(line.paid) and line.kind in statement.BOUGHT,
+                "receipt": line.id if line.paid else line.returns,
+                "is_invoice": line.kind == Kind.RENEWAL,
             }
             for line in page.lines
         ],
+        # Their number is told where it is known: to count a long history takes long.
+        "is_whole": not (page.newer or page.older),
         "newer": history.query_of(chosen, after=page.newer) if page.newer else None,
         "older": history.query_of(chosen, before=page.older) if page.older else None,
         "csv": history.query_of(chosen),

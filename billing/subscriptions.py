@@ -36,7 +36,10 @@ def fetch_subscription(payload: Mapping[str, Any]) -> Fetched:
 def ask_for(subscription_id: str, clock: Clock) -> Fetched:
     at = stripe_api.database_time()
     found = stripe_api.call(
-        lambda: stripe_api.client().v1.subscriptions.retrieve(subscription_id), clock
+        lambda: stripe_api.client().v1.subscriptions.retrieve(
+            subscription_id, {"expand": ["default_payment_method"]}
+        ),
+        clock,
     )
     return Fetched(at, found.to_dict())
 
@@ -77,6 +80,19 @@ def state_of(found: Mapping[str, Any]) -> dict[str, Any]:
         "current_period_end": datetime.fromtimestamp(end, UTC) if end else None,
         # The portal sets the date instead where it cancels at a period's end.
         "cancel_at_period_end": bool(found.get("cancel_at_period_end") or found.get("cancel_at")),
+        **_card_of(found),
+    }
+
+
+def _card_of(found: Mapping[str, Any]) -> dict[str, str]:
+    """The card that pays; nothing where the answer has but its id, which tells nothing new."""
+    method = found.get("default_payment_method") or {}
+    if not isinstance(method, Mapping):
+        return {}
+    card = method.get("card") or {}
+    return {
+        "card_brand": str(card.get("display_brand") or card.get("brand") or ""),
+        "card_last4": str(card.get("last4") or ""),
     }
 
 

@@ -1,15 +1,65 @@
-"""What people and programs see when a request fails outside a view."""
+"""What people and programs see when a request fails outside a view.
 
-from django.core.exceptions import RequestDataTooBig
+People get a page in the design, in their language and theme, with a way on. Where the fault may be
+in the database or in the templates, the page asks neither for who somebody is.
+"""
+
+import logging
+import re
+import sys
+from datetime import timedelta
+from typing import Final
+
+from allauth.account import app_settings as allauth
+from django.conf import settings
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.urls import resolve
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from credits.errors import LedgerBusy
+
+logger = logging.getLogger(__name__)
+
+TIMEOUTS: Final = {"55P03", "57014"}
+"""SQLSTATEs of what waited past `LOCK_TIMEOUT` or ran past `STATEMENT_TIMEOUT`."""
+
+AWAY: Final = {"57P01", "57P02", "57P03", "53300"}
+"""SQLSTATEs of a server that shuts down, starts up, or has no connection left."""
+
+BUSY_FOR: Final = 2
+"""Seconds until the same request may well get through."""
+
+AWAY_FOR: Final = 30
+"""Seconds until a database that is away may be back."""
+
+LIMITED: Final = {
+    "account_login": "login",
+    "account_signup": "signup",
+    "account_request_login_code": "request_login_code",
+    "account_reset_password": "reset_password",
+    "account_reset_password_from_key": "reset_password_from_key",
+    "account_change_password": "change_password",
+    "account_set_password": "change_password",
+    "account_email": "manage_email",
+    "account_confirm_email": "confirm_email",
+    "account_reauthenticate": "reauthenticate",
+}
+"""The limit that each of allauth's addresses counts for."""
+
+_DURATION: Final = re.compile(r"[0-9]+/([0-9]*)([smhd])")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """403; but what an endpoint refuses before it looks at CSRF is answered first."""
     if not _is_api(request):
-        return render(request, "403_csrf.html", status=403)
+        came_from = request.headers.get("Referer", "")
+        is_ours = url_has_allowed_host_and_scheme(came_from, {request.get_host()})
+        return render(request, "403_csrf.html", {"form": came_from if is_ours else ""}, status=403)
     return _refused_before(request) or _json(
         403,
         "csrf_failed",
@@ -28,14 +78,19 @@ def _refused_before(request: HttpRequest) -> HttpResponse | None:
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    is_too_large = isinstance(exception, RequestDataTooBig)
     if _is_api(request):
         refused = _refused_before(request)
         if refused is not None:
             return refused
-        if isinstance(exception, RequestDataTooBig):
+        if is_too_large:
             return _json(413, "payload_too_large", "The body is too large.")
         return _json(400, "bad_request", "The request could not be understood.")
-    return render(request, "400.html", status=400)
+    if is_too_large:
+        return render(request, "413.html", status=413)
+    # By a name that isn't ours, every page of this site is a 400.
+    start = f"{settings.BASE_URL}/" if isinstance(exception, DisallowedHost) else ""
+    return render(request, "400.html", {"start": start}, status=400)
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -59,27 +114,72 @@ def no_endpoint(request: HttpRequest, rest: str) -> HttpResponse:
 no_endpoint.gate = not_found  # type: ignore[attr-defined]
 
 
-def server_error(request: HttpRequest) -> HttpResponse:
-    if _is_api(request):
-        return _json(500, "server_error", "Something went wrong on our side. Try again.")
-    # No context: whatever broke may break the context processors as well.
-    return HttpResponse(_plain("500.html"), status=500)
-
-
-def busy(request: HttpRequest) -> HttpResponse:
-    """503: nothing was done, and the same request may be made again in a moment."""
-    if _is_api(request):
-        response: HttpResponse = _json(503, "busy", "Busy just now. Nothing was done; try again.")
-    else:
-        response = render(request, "503.html", status=503)
-    response["Retry-After"] = "2"  # seconds
+def too_many_requests(request: HttpRequest) -> HttpResponse:
+    """429 by one of allauth's limits, and when it has passed at the latest."""
+    match = request.resolver_match
+    action = LIMITED.get(str(match and match.url_name), "")
+    durations = [
+        int(count or 1) * _UNITS[unit]
+        for count, unit in _DURATION.findall(str(allauth.RATE_LIMITS.get(action) or ""))
+    ]
+    wait = timedelta(seconds=max(durations, default=60))
+    minutes = -(-wait // timedelta(minutes=1))
+    response = render(request, "429.html", {"minutes": minutes}, status=429)
+    response["Retry-After"] = str(int(wait.total_seconds()))
     return response
 
 
-def _plain(template: str) -> str:
-    from django.template.loader import render_to_string
+def server_error(request: HttpRequest) -> HttpResponse:
+    """503 where the database has failed us, 500 for everything else."""
+    response = outage(request, sys.exception())
+    if response is not None:
+        return response
+    if _is_api(request):
+        return _json(500, "server_error", "Something went wrong on our side. Try again.")
+    return _failure(request, "500.html", 500)
 
-    return render_to_string(template)
+
+def outage(request: HttpRequest, exception: BaseException | None) -> HttpResponse | None:
+    """503 and when to come again, if it is the database that failed; None for other faults."""
+    state = getattr(getattr(exception, "__cause__", None), "sqlstate", None) or ""
+    is_databases = isinstance(exception, OperationalError | InterfaceError)
+    if isinstance(exception, LedgerBusy) or (is_databases and state in TIMEOUTS):
+        # Nothing was done: the same request may be made again.
+        answer = _json(503, "busy", "Busy just now. Nothing was done; try again.")
+        wait = BUSY_FOR
+    elif is_databases and (state in AWAY or state[:2] in {"", "08"}):
+        logger.error("The database can't be reached: %s", exception)
+        answer = _json(503, "unavailable", "We can't answer just now. Try again in a minute.")
+        wait = AWAY_FOR
+    else:
+        return None
+    response = answer if _is_api(request) else _failure(request, "503.html", 503)
+    response["Retry-After"] = str(wait)
+    return response
+
+
+def _failure(request: HttpRequest, template: str, status: int) -> HttpResponse:
+    """A page that needs neither a session nor a user, and is a plain one if all else fails."""
+    theme = request.COOKIES.get("theme", "")
+    context = {
+        "shell": "failure.html",
+        "site_name": settings.SITE_NAME,
+        "theme": theme if theme in {"light", "dark"} else "",
+        "may_repeat": request.method == "GET",
+    }
+    try:
+        page = render_to_string(template, context)
+    except Exception:
+        logger.exception("The page for a %s failed as well", status)
+        page = _LAST
+    return HttpResponse(page, status=status)
+
+
+_LAST: Final = (
+    "<!doctype html><html lang=en><meta charset=utf-8><title>Something broke</title>"
+    "<h1>Something broke on our side</h1><p>What you paid is safe: credits that were bought always"
+    ' arrive. Please try again in a minute.<p><a href="/">Back to the start</a></html>'
+)
 
 
 def _is_api(request: HttpRequest) -> bool:

@@ -1,12 +1,11 @@
 from collections.abc import Callable
 
-from django.db import DatabaseError, OperationalError, connection
+from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.cache import add_never_cache_headers
 
 from config import errors
-from credits.errors import LedgerBusy
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -56,9 +55,9 @@ class PrivateMiddleware:
 
 
 class BusyMiddleware:
-    """503 and when to come again, where the database was waited for in vain.
+    """503 and when to come again, where the database was waited for in vain or is away.
 
-    PostgreSQL ends what waits past `LOCK_TIMEOUT` (55P03) or runs past `STATEMENT_TIMEOUT` (57014).
+    What fails outside of a view comes to the same answer by `errors.server_error`.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -68,8 +67,4 @@ class BusyMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        state = getattr(exception.__cause__, "sqlstate", None)
-        is_timeout = isinstance(exception, OperationalError) and state in {"55P03", "57014"}
-        if not is_timeout and not isinstance(exception, LedgerBusy):
-            return None
-        return errors.busy(request)
+        return errors.outage(request, exception)

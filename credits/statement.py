@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from django.db import connection
 from django.db.models import QuerySet, Subquery
 
-from credits.models import Entry, Kind, Wallet
+from credits.models import ACCOUNT_OF, Account, Entry, Kind, Wallet
 
 PAGE_SIZE: Final = 25
 EXPORT_BATCH: Final = 2000
@@ -25,6 +25,7 @@ SHORTEST_PACE: Final = 7
 """Days of history that it takes to say how long the credits last."""
 
 BOUGHT: Final = [Kind.PURCHASE.value, Kind.RENEWAL.value]
+RETURNED: Final = [kind for kind, account in ACCOUNT_OF.items() if account == Account.REVOKED]
 BUT_SPENDS: Final = [kind.value for kind in Kind if kind != Kind.SPEND]
 """The kinds that have an index: of most wallets these are few entries."""
 
@@ -56,6 +57,8 @@ class Line(NamedTuple):
     amount: int
     balance: int
     paid: int | None
+    returns: int | None = None
+    """The entry of the purchase that it takes credits back from, or gives some back to."""
 
 
 @dataclass(frozen=True)
@@ -115,15 +118,21 @@ def _lines(wallet: Wallet, chosen: Filter, order: str, limit: int, **cursor: int
     statement, values = found.query.sql_with_params()
     with connection.cursor() as db:
         direction = "DESC" if order == "-id" else "ASC"
-        db.execute(_WITH_PAID.format(statement, direction), [BOUGHT, wallet.pk, *values])
+        paid_by = [BOUGHT, wallet.pk, wallet.pk, BOUGHT]
+        db.execute(_WITH_PAID.format(statement, direction), [*paid_by, *values])
         return [Line._make(row) for row in db.fetchall()]
 
 
-_COLUMNS: Final = ("id", "created_at", "kind", "note", "amount", "balance")
+_COLUMNS: Final = ("id", "created_at", "kind", "note", "amount", "balance", "about_id")
 _WITH_PAID: Final = """
-SELECT line.*, CASE WHEN line.kind = ANY (%s) THEN (
-    SELECT paid FROM credits_lot AS lot WHERE lot.wallet_id = %s AND lot.entry_id = line.id) END
-FROM ({}) AS line (id, created_at, kind, note, amount, balance)
+SELECT line.id, line.created_at, line.kind, line.note, line.amount, line.balance,
+    CASE WHEN line.kind = ANY (%s) THEN (
+        SELECT paid FROM credits_lot AS lot
+        WHERE lot.wallet_id = %s AND lot.entry_id = line.id) END,
+    CASE WHEN line.about_id IS NOT NULL THEN (
+        SELECT id FROM credits_entry AS bought
+        WHERE bought.wallet_id = %s AND bought.id = line.about_id AND kind = ANY (%s)) END
+FROM ({}) AS line (id, created_at, kind, note, amount, balance, about_id)
 ORDER BY line.id {}"""
 
 
@@ -148,13 +157,18 @@ def _midnight(day: date, zone: tzinfo) -> datetime:
 
 
 class Day(NamedTuple):
-    """`balance` is at the day's end, without what has expired; `paid` is in cents."""
+    """`balance` is at the day's end, without what has expired; `paid` is in cents.
+
+    `returned` is what refunds and disputes took back, less what came back after all; it lowers
+    neither `bought` nor `paid`, which are of the purchases of that day.
+    """
 
     date: date
     balance: int
     bought: int
     used: int
     paid: int
+    returned: int = 0
 
 
 # A day's last entry is one probe of the index on time. What was used is never added up: it is what
@@ -176,7 +190,8 @@ WITH closing AS (
            lag(balance) OVER (ORDER BY day) AS opening
     FROM closing
 ), others AS MATERIALIZED (
-    SELECT entry.id, entry.amount, entry.bought, lot.paid
+    SELECT entry.id, entry.amount, entry.bought, lot.paid,
+           CASE WHEN kinds.kind = ANY (%(returned)s) THEN -entry.amount END AS returned
     FROM unnest(%(others)s::text[]) AS kinds (kind)
     CROSS JOIN LATERAL (
         SELECT id, amount, CASE WHEN kind = ANY (%(bought)s) THEN amount END AS bought
@@ -195,7 +210,8 @@ SELECT days.day,
                AND expires_at <= least(days.ends, statement_timestamp())), 0)::bigint,
        coalesce(sum(others.bought), 0)::bigint,
        (days.opening + coalesce(sum(others.amount), 0) - days.balance)::bigint,
-       coalesce(sum(others.paid), 0)::bigint
+       coalesce(sum(others.paid), 0)::bigint,
+       coalesce(sum(others.returned), 0)::bigint
 FROM days LEFT JOIN others ON others.id > days.before_id AND others.id <= days.last_id
 WHERE days.opening IS NOT NULL
 GROUP BY days.day, days.ends, days.balance, days.opening
@@ -212,6 +228,7 @@ def daily_balances(wallet: Wallet, days: int, zone: tzinfo = UTC) -> list[Day]:
         "days": dates,
         "ends": [_midnight(day + timedelta(days=1), zone) for day in dates],
         "bought": BOUGHT,
+        "returned": RETURNED,
         "others": BUT_SPENDS,
     }
     with connection.cursor() as cursor:

@@ -20,8 +20,14 @@ def set_card(subscription: Object, card: Card) -> Object:
     Raises `payments.Declined` for a card that can't even be saved.
     """
     payments.check_to_save(card)
-    is_declining = payments.declines(card)
-    return store.put(subscription | {"_card": card.shown(), "_card_declines": is_declining})
+    before = {"default_payment_method": subscription.get("default_payment_method")}
+    subscription |= {
+        "default_payment_method": payments.keep(card, subscription["customer"])["id"],
+        "_card": card.shown(),
+        "_card_declines": payments.declines(card),
+    }
+    events.emit("customer.subscription.updated", store.put(subscription), previous=before)
+    return subscription
 
 
 def advance(id: str) -> Object:

@@ -22,6 +22,7 @@ KINDS: dict[str, type[stripe.StripeObject]] = {
         stripe.InvoicePayment,
         stripe.LineItem,
         stripe.PaymentIntent,
+        stripe.PaymentMethod,
         stripe.Price,
         stripe.Product,
         stripe.Refund,

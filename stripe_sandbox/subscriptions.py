@@ -4,7 +4,7 @@ import calendar
 import time
 from datetime import UTC, datetime
 
-from stripe_sandbox import events, invoices, products, store
+from stripe_sandbox import events, invoices, payments, products, store
 from stripe_sandbox.errors import invalid, missing, unsupported
 from stripe_sandbox.params import Params, merged
 from stripe_sandbox.payments import Card
@@ -32,6 +32,7 @@ def start(session: Object, card: Card) -> tuple[Object, Object]:
         "created": now,
         "currency": price["currency"],
         "customer": session["customer"],
+        "default_payment_method": payments.keep(card, session["customer"])["id"],
         "description": session["_subscription_data"].get("description"),
         "discounts": [],
         "ended_at": None,

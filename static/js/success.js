@@ -1,5 +1,5 @@
 // Asks how the purchase stands until the webhook has granted the credits. Backs off, stops after
-// about a minute, and never claims failure.
+// about a minute, and never claims failure: it says what happens next, and offers to look again.
 const box = document.querySelector('[data-poll]');
 const waits = [500, 700, 1000, 1500, 2000, 3000, 5000, 8000, 10000, 10000, 10000, 10000];
 
@@ -13,9 +13,10 @@ const ask = async () => {
   } catch { /* offline: the next try may get through */ }
   if (waits.length) {
     setTimeout(ask, waits.shift());
-  } else {
-    box.querySelector('[data-waiting]').hidden = true;
-    box.querySelector('[data-slow]').hidden = false;
+    return;
   }
+  for (const part of box.querySelectorAll('[data-waiting]')) part.remove();
+  box.querySelector('[data-slow]').hidden = false;
+  box.querySelector('[data-again]').classList.remove('nojs-only');
 };
-if (box) setTimeout(ask, waits.shift());
+setTimeout(ask, waits.shift());

@@ -182,13 +182,29 @@ def test_the_chart_has_its_figures_behind_it(buyer, wallet):
     content = page.content.decode()
     today = timezone.localdate()
     assert content.count("<title>") == 31
-    assert f"<title>{today:%-d %b}: 1,200 credits</title>" in content
+    sentence = f"{today:%-d %b}: 1,200 credits, 1,234 bought"
+    assert f"<title>{sentence}</title>" in content
+    assert f"{today - timedelta(days=1):%-d %b}: 0 credits</title>" in content
+    # As long as nobody looks at another day, and without scripts, today's is read out.
+    assert f"data-reading>{today:%-d %b}: 1,200 credits<" in content
     table = content.split('<details class="data">', 1)[1].split("</table>", 1)[0]
     assert table.count("<tr>") == 31
     figures = re.sub(r"<[^>]+>", " ", table.split("<tr>")[2]).split()
     assert figures == [*f"{today:%-d %b %Y}".split(), "1,200", "1,234", "34"]
     assert re.search(r"Used, 30 days 34 Bought 1,234 Paid \$11\.72", text(page))
     assert "style=" not in content
+
+
+def test_what_went_back_is_told_beside_what_was_paid(buyer, wallet):
+    ledger.grant(wallet, 500, key="p", kind="purchase", paid=475)
+    figures = "Used, 30 days 0 Bought 500 Paid"
+    assert f"{figures} $4.75" in text(buyer.get("/dashboard"))
+    assert "before refunds" not in text(buyer.get("/dashboard"))
+    ledger.revoke(wallet, 105, of="p", key="r", kind="refund", note="Refund of $1.00")
+    told = f"{figures}, before refunds $4.75 Taken back by refunds 105"
+    assert told in text(buyer.get("/dashboard"))
+    ledger.restore(wallet, 105, of="p", key="b")
+    assert f"{figures} $4.75" in text(buyer.get("/dashboard"))
 
 
 # --- The chart --------------------------------------------------------------------------------
@@ -329,6 +345,32 @@ def test_only_what_was_bought_has_a_price(buyer, wallet, other_user):
     ledger.receive(wallet, transfer, key="g")
     page = buyer.get("/dashboard")
     assert [row["line"].paid for row in page.context["lines"]] == [None, 475]
+
+
+def test_a_refund_leads_to_the_receipt_of_what_was_bought(buyer, wallet):
+    bought = ledger.grant(wallet, 500, key="p", kind="purchase", paid=475)
+    renewed = ledger.grant(wallet, 500, key="i", kind="renewal", paid=475)
+    ledger.grant(wallet, 50, key="b", kind="promotion")
+    for key in ("p", "i", "b"):
+        ledger.revoke(wallet, 10, of=key, key=f"r{key}", kind="refund")
+    page = buyer.get("/dashboard")
+    assert [row["receipt"] for row in page.context["lines"]] == [
+        None, renewed.pk, bought.pk, None, renewed.pk, bought.pk,
+    ]  # fmt: skip
+    assert text(page).count("Receipt Refund") == 2
+    assert text(page).count("Invoice Monthly renewal") == 1
+
+
+def test_entries_are_counted_where_that_takes_no_count(buyer, wallet):
+    grant(wallet, 100)
+    assert "1 entry. Times" in text(buyer.get("/dashboard"))
+    for _ in range(24):
+        spend(wallet, 1)
+    assert "25 entries. Times" in text(buyer.get("/dashboard"))
+    spend(wallet, 1)
+    first = buyer.get("/dashboard")
+    assert "entries. Times" not in text(first)
+    assert "entry. Times" not in text(buyer.get(f"/dashboard?{first.context['older']}"))
 
 
 # --- The file ---------------------------------------------------------------------------------
@@ -556,6 +598,39 @@ def test_a_renewal_that_failed_is_on_every_page(buyer, user, path, status):
     assert text(page).count(banner) == 1
     assert "No credits are lost" in text(page)
     assert 'href="/api/billing/portal-link">Check the card</a>' in page.content.decode()
+
+
+CHANGE, RESUME, CANCEL = "Change or cancel the plan", "Resume the plan", "Cancel the plan"
+
+
+@pytest.mark.parametrize(
+    ("status", "ends", "offered", "told"),
+    [
+        ("active", False, CHANGE, None),
+        ("active", True, RESUME, "nothing more is charged"),
+        ("past_due", False, CANCEL, "A payment is due."),
+        ("past_due", True, RESUME, "The payment that failed is still due."),
+        ("unpaid", False, CANCEL, "A payment is due."),
+        ("paused", False, CANCEL, "Paused: nothing is charged and no credits come."),
+        ("canceled", False, None, "It has ended; your credits stay."),
+        ("incomplete", False, None, None),
+    ],
+)
+def test_a_plan_offers_what_is_possible(buyer, user, status, ends, offered, told):
+    end = datetime(2099, 5, 6, tzinfo=UTC)
+    plan(user, status, cancel_at_period_end=ends, current_period_end=end)
+    page = text(buyer.get("/dashboard"))
+    assert [words for words in (CHANGE, RESUME, CANCEL) if words in page] == (
+        [offered] if offered else []
+    )
+    assert told is None or told in page
+    # A date that nothing happens on is none.
+    assert ("6 May 2099" in page) == (status in {"active", "past_due", "unpaid"})
+    if offered:
+        own = text(buyer.get("/dashboard/plan"))
+        assert ("Change the amount" in own) == (offered == CHANGE)
+        assert (RESUME in own) == (offered == RESUME)
+        assert told is None or told in own
 
 
 def test_nobody_else_s_purchase_or_plan_is_shown(buyer, other_user):
