@@ -1,106 +1,56 @@
-"""What every page owes its readers: accessible, light, calm, and inside the screen."""
+"""Every page keeps its budgets: light, calm, inside the screen, and usable by everybody."""
 
-import os
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from django.utils import timezone
-from playwright.sync_api import Page, Response
+from django.test import Client
+from playwright.sync_api import Page as Tab
 
-from accounts.models import User
-from billing.models import Purchase, Subscription
-from credits import ledger
-from tests.browser.test_story import PASSWORD
+from script.every_page import PAGES, PEOPLE, Page, ask, session_for
+from script.everybody import Places, settle_in, staff
+from tests.browser import budgets
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.browser]
-PUBLIC = ["/credits", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/"]
-SIGNED_IN = [
-    "/credits?credits=499",
-    "/dashboard",
-    "/dashboard?kind=spend&kind=purchase&from=2020-01-01&to=2099-12-31",
-    "/dashboard?kind=dispute",
-    "/dashboard/plan?credits=499",
-    "/dashboard/plan/cancel",
-    "/dashboard/account",
-    "/dashboard/account/close",
-    "/dashboard/alerts",
-    "/accounts/email/",
-    "/accounts/password/change/",
-]
-# The sum of all layout shifts since the page began to load.
-SHIFT = """() => new Promise(done => {
-  let sum = 0;
-  new PerformanceObserver(list => { for (const e of list.getEntries()) sum += e.value; })
-    .observe({type: 'layout-shift', buffered: true});
-  setTimeout(() => done(sum), 100);
-})"""
+PARTS = 2  # so that they run side by side
 
 
-def violations(page: Page) -> list[str]:
-    page.evaluate(Path(os.environ["AXE_SCRIPT"]).read_text())
-    result = page.evaluate("axe.run()")
-    return [
-        f"{found['id']}: {node['html'][:200]}"
-        for found in result["violations"]
-        for node in found["nodes"]
-    ]
+@pytest.mark.parametrize("part", range(PARTS))
+def test_pages_keep_their_budgets(new_page, site, complaints, part):
+    accounts, places = settle_in(PEOPLE)
+    tab = new_page()
+    tab.add_init_script(budgets.COUNT_SHIFTS)
+    found = []
+    for page in PAGES[part::PARTS]:
+        client = session_for(page, accounts.get(page.who), places)
+        cookies = [
+            {"name": name, "value": morsel.value, "url": site}
+            for name, morsel in client.cookies.items()
+        ]
+        tab.context.clear_cookies()
+        tab.context.add_cookies(cookies)
+        with shown(tab, page, client, places) as address:
+            budget = budgets.STAFF if page.who is staff else budgets.PEOPLE
+            found += budgets.faults(tab, address, complaints, budget)
+    assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 390, 1280])
-def test_pages_keep_their_budgets(new_page, theme, width):
-    page = new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
-    check_all(page, PUBLIC)
-    be_busy(User.objects.create_user("ada@example.com", PASSWORD))
-    page.goto("/accounts/login/")
-    page.get_by_label("Email").fill("ada@example.com")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    # What still loads of the page before would count as the next one's.
-    page.get_by_role("heading", name="Dashboard").wait_for()
-    page.wait_for_load_state("networkidle")
-    check_all(page, SIGNED_IN)
-
-
-def be_busy(user: User) -> None:
-    """Fill all parts of the dashboard."""
-    wallet = ledger.wallet_of(user)
-    ledger.grant(wallet, 1234, key="g", kind="purchase", paid=1172, note="Thanks")
-    for days in range(1, 7):
-        ledger.grant(
-            wallet, 50, key=f"p{days}", kind="promotion", category="promotional", note="WELCOME",
-            expires_at=timezone.now() + timedelta(days=days),
-        )  # fmt: skip
-    for number in range(50):
-        ledger.spend(wallet, 3, key=f"s{number}", note="A picture of a cat, 1024 by 1024")
-    ledger.hold(wallet, 1384, key="h", expires_in=timedelta(hours=1))
-    ledger.revoke(wallet, 34, of="g", key="r", kind="refund")
-    order = {"unit_price_e4": 95, "currency": "usd", "stripe_session_url": "http://127.0.0.1:9"}
-    for status in ("pending", "review", "settling", "failed"):
-        Purchase.objects.create(
-            user=user, mode="payment", credits=500, total=475, status=status, **order
-        )
-    Subscription.objects.create(
-        user=user, stripe_id="sub_1", status="active", credits=500, total=475, currency="usd",
-        current_period_end=timezone.now(), fetched_at=timezone.now(),
-    )  # fmt: skip
-
-
-def check_all(page: Page, paths: list[str]) -> None:
-    for path in paths:
-        responses: list[Response] = []
-        keep = lambda response, kept=responses: kept.append(response)  # noqa: E731 (to remove it)
-        page.on("response", keep)
-        page.goto(path, wait_until="networkidle")
-        page.remove_listener("response", keep)
-        assert len(responses) <= 8, f"{path} takes {len(responses)} requests"
-        weight = sum(response.request.sizes()["responseBodySize"] for response in responses)
-        assert weight <= 40 * 1024, f"{path} weighs {weight} bytes"
-        assert violations(page) == [], path
-        inside = "document.documentElement.scrollWidth <= innerWidth"
-        assert page.evaluate(inside), f"{path} is wider than the screen"
-        assert page.evaluate(SHIFT) == 0, f"{path} moves while it loads"
+@contextmanager
+def shown(tab: Tab, page: Page, client: Client, places: Places) -> Iterator[str]:
+    """Have the page at its address, also if it is none that the site answers there."""
+    address = page.address.format(**places)
+    if page.is_served:
+        yield address
+        return
+    answer = ask(page, client, places)
+    tab.route(
+        f"**{address}",
+        lambda route: route.fulfill(
+            status=answer.status_code, headers=dict(answer.headers), body=answer.content
+        ),
+    )
+    yield address
+    tab.unroute_all()
 
 
 @pytest.mark.parametrize("fault", ["<img src='/static/icon.svg'>", "<label>A</label><input>"])

@@ -1,0 +1,212 @@
+"""The people who look at the pages, each with an account in a state of its own.
+
+`settle_in` makes all of them. Django must be set up, and the stand-in for Stripe be at
+`STRIPE_API_BASE`.
+"""
+
+import json
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any
+
+import requests
+from allauth.account.forms import default_token_generator
+from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from allauth.account.utils import user_pk_to_url_str
+from django.conf import settings
+from django.contrib.auth.hashers import make_password
+from django.db import connection, transaction
+from django.utils import timezone
+
+from accounts.models import User
+from billing import low_balance, webhooks
+from billing.checkout import start_checkout
+from billing.models import Purchase, Subscription
+from billing.reconcile import reconcile
+from credits import adjustments, ledger
+from credits.models import Entry, Wallet
+
+PASSWORD = "correct horse battery"
+LONG_EMAIL = "maximiliane.hohenberg-mustermann@customer-relations.credits.example"
+MONTH = timedelta(days=29)
+ORDER = {"mode": "payment", "unit_price_e4": 95, "currency": "usd"}
+
+Places = dict[str, Any]
+Person = Callable[[User], Places]
+"""Fills an account that is new, and answers what addresses are made of, each under its own name."""
+
+
+def settle_in(people: Iterable[Person]) -> tuple[dict[Person, User], Places]:
+    """Make each of them, in this order; answers who they are, and all places."""
+    password = make_password(PASSWORD)  # once: it takes longer than most of the rest
+    accounts: dict[Person, User] = {}
+    places: Places = {}
+    for person in people:
+        email = f"{person.__name__}@example.com"
+        user = accounts[person] = User.objects.create(email=email, password=password)
+        EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+        places |= person(user)
+    return accounts, places
+
+
+def newcomer(user: User) -> Places:
+    """Has signed up, and nothing else."""
+    other = EmailAddress.objects.create(user=user, email=LONG_EMAIL)
+    return {
+        "confirm": EmailConfirmationHMAC(other).key,
+        "reset": f"{user_pk_to_url_str(user)}-{default_token_generator.make_token(user)}",
+    }
+
+
+def stranger(user: User) -> Places:
+    """Signs in without a password."""
+    user.set_unusable_password()
+    user.save()
+    return {}
+
+
+def regular(user: User) -> Places:
+    """Has bought, subscribed and spent for a month, all of it through the stand-in."""
+    wallet = ledger.wallet_of(user)
+    bought = _buy(user, 5000, "payment")
+    _spend(wallet, 211, 94, 388, 120, 275, 61, 342, 190, 204, 433, 87)
+    ledger.grant(
+        wallet, 250, key="welcome", kind="promotion", category="promotional", note="WELCOME",
+        expires_at=timezone.now() + timedelta(days=12),
+    )  # fmt: skip
+    _spend(wallet, 312, 158, 265, 77)
+    _buy(user, 2000, "subscription")
+    _spend(wallet, 206, 330, 143, 94)
+    _spread(wallet, MONTH)
+    pending = _order(user, 1234, "payment")
+    return {
+        "customer": user.pk,
+        "entry": Entry.objects.get(key=f"purchase:{bought.pk}").pk,
+        "paid": bought.pk,
+        "pending": pending.pk,
+        "payment_page": pending.stripe_session_url,
+        "off": low_balance.off_path(user),
+    }
+
+
+def busy(user: User) -> Places:
+    """Has something in all parts of the dashboard, and more than one page of history."""
+    wallet = ledger.wallet_of(user)
+    kept = ledger.grant(wallet, 1234, key="g", kind="purchase", paid=1172, note="Thanks")
+    for days in range(1, 7):
+        ledger.grant(
+            wallet, 50, key=f"p{days}", kind="promotion", category="promotional", note="WELCOME",
+            expires_at=timezone.now() + timedelta(days=days),
+        )  # fmt: skip
+    for number in range(50):
+        ledger.spend(wallet, 3, key=f"s{number}", note="A picture of a cat, 1024 by 1024")
+    ledger.hold(wallet, 1384, key="h", expires_in=timedelta(hours=1))
+    ledger.revoke(wallet, 34, of="g", key="r", kind="refund")
+    _subscribe(user, "active")
+    waiting = {"stripe_session_url": "http://127.0.0.1:9", "credits": 500, "total": 475}
+    return {"no_receipt": kept.pk} | {
+        status: Purchase.objects.create(user=user, status=status, **ORDER, **waiting).pk
+        for status in ("review", "settling", "failed", "settled")
+    }
+
+
+def late(user: User) -> Places:
+    """Has a plan whose last payment failed."""
+    ledger.grant(ledger.wallet_of(user), 500, key="g", kind="purchase", paid=475)
+    _subscribe(user, "past_due")
+    return {}
+
+
+def leaving(user: User) -> Places:
+    """Has cancelled the plan, which goes on to the end of the month."""
+    ledger.grant(ledger.wallet_of(user), 500, key="g", kind="purchase", paid=475)
+    _subscribe(user, "active", cancel_at_period_end=True)
+    return {}
+
+
+def debtor(user: User) -> Places:
+    """Has spent what was refunded later."""
+    wallet = ledger.wallet_of(user)
+    ledger.grant(wallet, 500, key="g", kind="purchase", paid=475)
+    ledger.spend(wallet, 420, key="s", note="A picture of a cat")
+    ledger.revoke(wallet, 500, of="g", key="r", kind="refund")
+    return {}
+
+
+def staff(user: User) -> Places:
+    """May do everything, and something of each kind waits for it. Comes after `regular`."""
+    user.is_staff = user.is_superuser = True
+    user.save()
+    clerk = User.objects.create(email="clerk@example.com", is_staff=True)
+    asked = adjustments.adjust(
+        User.objects.get(email="regular@example.com"), 25_000, key="adjustment:1",
+        reason="Goodwill after the outage", staff=clerk,
+    )  # fmt: skip
+    unknown = {
+        "id": "evt_unknown", "type": "checkout.session.completed", "livemode": False,
+        "data": {"object": {
+            "id": "cs_test_unknown", "object": "checkout.session", "payment_status": "paid",
+            "mode": "payment", "customer": "cus_unknown", "amount_subtotal": 475,
+            "currency": "usd", "metadata": {"type": "dynamic_credits", "credits": "500"},
+        }},
+    }  # fmt: skip
+    event = webhooks.keep(unknown, json.dumps(unknown))
+    webhooks.attempt(event)
+    return {
+        "adjustment": asked.pk,
+        "event": event.pk,
+        "reconciliation": reconcile(timezone.now() - timedelta(days=1)).pk,
+        "form": uuid.uuid4(),
+    }
+
+
+def _order(user: User, credits: int, mode: str) -> Purchase:
+    request_id = uuid.uuid4()
+    start_checkout(user, credits, mode, request_id=request_id)
+    return Purchase.objects.get(request_id=request_id)
+
+
+def _buy(user: User, credits: int, mode: str) -> Purchase:
+    purchase = _order(user, credits, mode)
+    _stand_in("POST", f"checkout/{purchase.stripe_session_id}/pay", {"card": "4242424242424242"})
+    for payload in reversed(_stand_in("GET", "events")):
+        webhooks.attempt(webhooks.keep(payload, json.dumps(payload)))
+    return purchase
+
+
+def _stand_in(method: str, path: str, body: Any = None) -> Any:
+    address = f"{settings.STRIPE_API_BASE}/sandbox/api/{path}"
+    answer = requests.request(method, address, json=body, timeout=30)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _spend(wallet: Wallet, *amounts: int) -> None:
+    for amount in amounts:
+        ledger.spend(wallet, amount, key=f"job:{uuid.uuid4()}", note=f"{2 * amount} summaries")
+
+
+def _spread(wallet: Wallet, span: timedelta) -> None:
+    """Move what was booked into the past, evenly; the ledger refuses that to everybody else."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what waits for the end keeps ALTER out
+        cursor.execute("ALTER TABLE credits_entry DISABLE TRIGGER USER")
+        cursor.execute(
+            """
+            UPDATE credits_entry SET created_at = now() - %s * (1 - number / many::float)
+            FROM (SELECT id, row_number() OVER (ORDER BY id) AS number, count(*) OVER () AS many
+                  FROM credits_entry WHERE wallet_id = %s) AS counted
+            WHERE credits_entry.id = counted.id""",
+            [span, wallet.pk],
+        )
+        cursor.execute("ALTER TABLE credits_entry ENABLE TRIGGER USER")
+
+
+def _subscribe(user: User, status: str, **terms: Any) -> None:
+    Subscription.objects.create(
+        user=user, stripe_id=f"sub_{user.pk}", status=status, credits=500, total=475,
+        currency="usd", current_period_end=timezone.now() + timedelta(days=9),
+        fetched_at=timezone.now(), **terms,
+    )  # fmt: skip
+

@@ -1,0 +1,117 @@
+"""What every page owes its readers: light, calm, inside the screen, and usable by everybody."""
+
+import functools
+import gzip
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from playwright.sync_api import Page
+
+HEIGHT = 900
+WIDTHS = (1280, 390, 320)  # CSS pixels
+AXE_WIDTHS = (320, 1280)  # begins where the last load was
+LOOK = Path(__file__).with_name("budgets.js").read_text()
+# The sum of all layout shifts from the start of each page on.
+COUNT_SHIFTS = """
+window.shifts = { sum: 0, add: (list) => { for (const { value } of list) window.shifts.sum += value; } };
+window.shifts.observer = new PerformanceObserver((list) => window.shifts.add(list.getEntries()));
+window.shifts.observer.observe({ type: 'layout-shift', buffered: true });
+"""
+ALL_RULES = {
+    "rules": {
+        # 24 by 24 px, but for links in a sentence and what has room around it (WCAG 2.5.8).
+        "target-size": {"enabled": True},
+        # Knows no picture as a label, as of the admin's search; `label` does.
+        "label-title-only": {"enabled": False},
+    }
+}
+# Another theme changes colours and nothing else.
+AXE_RULES = {"light": ALL_RULES, "dark": {"runOnly": ["color-contrast"]}}
+# Colours that are on their way to others are there first.
+RUN_AXE = """(options) => {
+  for (const each of document.getAnimations()) each.cancel();
+  return axe.run(options);
+}"""
+QUICK = {"resultTypes": ["violations"], "preload": False}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most a page may take: bytes as they are sent, but CSS and scripts gzipped."""
+
+    weight: int = 40 * 1024
+    requests: int = 8
+    css: int = 10 * 1024
+    js: int = 10 * 1024
+
+
+PEOPLE = Budget()
+# Django's admin brings jQuery and some twenty files. This is what it takes; ours adds little to it.
+STAFF = Budget(weight=120 * 1024, requests=24, css=20 * 1024, js=90 * 1024)
+
+
+def faults(page: Page, address: str, complaints: list[str], budget: Budget = PEOPLE) -> list[str]:
+    """All that is wrong with what is at an address, in words. `complaints` is what the browser says
+    by itself; what is there afterwards has been told.
+
+    The page is loaded once for each width, as it may move while it loads; all else is looked at
+    without loading it again.
+    """
+    found: list[str] = []
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        page.goto(address)
+        seen = page.evaluate(LOOK)
+        if width == WIDTHS[0]:
+            found += over(budget, seen["weight"], seen["files"])
+        if seen["shift"]:
+            found.append(f"at {width} px it moves while it loads, by {seen['shift']:.4f}")
+        if seen["excess"] > 0:
+            found.append(f"at {width} px it is {seen['excess']} px wider than the screen")
+        found += [f"at {width} px the focus does not show on {one}" for one in seen["without"]]
+    for width in AXE_WIDTHS:
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        for theme, rules in AXE_RULES.items():
+            page.emulate_media(color_scheme=theme)
+            found += [f"at {width} px in {theme} {one}" for one in violations(page, rules)]
+    page.emulate_media(color_scheme="light")
+    found += dict.fromkeys(complaints)
+    complaints.clear()
+    return [f"{address}: {one}" for one in found]
+
+
+def over(budget: Budget, weight: int, files: list[str]) -> list[str]:
+    took = Budget(
+        weight=weight,
+        requests=1 + len(files),
+        css=sum(zipped(file) for file in files if file.endswith(".css")),
+        js=sum(zipped(file) for file in files if file.endswith(".js")),
+    )
+    return [
+        f"it takes {amount} of {name}, and may take {most}"
+        for (name, amount), most in zip(asdict(took).items(), astuple(budget), strict=True)
+        if amount > most
+    ]
+
+
+@functools.cache
+def zipped(address: str) -> int:
+    name = urlsplit(address).path.removeprefix(settings.STATIC_URL)
+    return len(gzip.compress((settings.STATIC_ROOT / name).read_bytes(), mtime=0))
+
+
+def violations(page: Page, rules: Mapping[str, Any] = ALL_RULES) -> list[str]:
+    """What axe finds, each with the element."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(Path(os.environ["AXE_SCRIPT"]).read_text())
+    result = page.evaluate(RUN_AXE, {**QUICK, **rules})
+    return [
+        f"{found['id']}: {node['html'][:200]}"
+        for found in result["violations"]
+        for node in found["nodes"]
+    ]
