@@ -1,16 +1,29 @@
 from typing import Any
 
+import allauth.mfa.admin  # noqa: F401 (registers what is unregistered below)
 from allauth.account.decorators import secure_admin_login
-from django.contrib import admin
+from allauth.mfa.models import Authenticator
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern, path
 from django.utils.translation import gettext_lazy as _
+from django.views.generic import RedirectView
 
 from accounts.models import User
+from accounts.requests import SignedInRequest
+from accounts.second_step import removal
 
-# Staff sign in by the same door as everybody: rate limits and second factors apply there.
-admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+# Staff sign in by the same door as everybody: rate limits and second factors apply there. Of the
+# admin's own sign-in nothing is left that would take a password.
+admin.site.login = secure_admin_login(  # type: ignore[method-assign]
+    RedirectView.as_view(pattern_name="admin:index")
+)
+# Its pages would show the secrets to staff, who could then sign in as somebody else.
+admin.site.unregister(Authenticator)
 
 
 @admin.register(User)
@@ -27,6 +40,7 @@ class UserAdmin(StockUserAdmin):
     search_fields = ("email",)
     ordering = ("email",)
     readonly_fields = ("date_joined", "last_login")
+    change_form_template = "admin/accounts/user/page.html"
     fieldsets = (
         (None, {"fields": ("email", "password")}),
         (
@@ -48,6 +62,46 @@ class UserAdmin(StockUserAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return _is_theirs(request, obj) and super().has_delete_permission(request, obj)
+
+    def get_urls(self) -> list[URLPattern]:
+        second_step = self.admin_site.admin_view(self.second_step)
+        name = "accounts_user_second_step"
+        return [path("<int:pk>/second-step/", second_step, name=name), *super().get_urls()]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        user = self.get_object(request, object_id)
+        may = user is not None and self._may_remove(request, user)
+        extra = {**(extra_context or {}), "may_remove_second_step": may}
+        return super().change_view(request, object_id, form_url, extra)
+
+    def second_step(self, request: SignedInRequest, pk: int) -> HttpResponse:
+        """GET says what a lost phone's owner is freed of, POST removes it."""
+        user = get_object_or_404(User, pk=pk)
+        if not self._may_remove(request, user):
+            raise PermissionDenied
+        if request.method == "POST":
+            removal.by_staff(user, request)
+            messages.success(request, _("Two-step sign-in is off, and a mail says so."))
+            return redirect("admin:accounts_user_change", pk)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Turn two-step sign-in off"),
+            "original": user,
+            "factors": Authenticator.objects.filter(user=user).order_by("pk"),
+        }
+        return render(request, "admin/accounts/user/second_step.html", context)
+
+    def _may_remove(self, request: HttpRequest, user: User) -> bool:
+        """Not one's own: there is a page for that, which asks who one is."""
+        is_other = user != request.user
+        has_any = Authenticator.objects.filter(user=user).exists()
+        return is_other and has_any and self.has_change_permission(request, user)
 
 
 def _is_theirs(request: HttpRequest, obj: User | None) -> bool:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.contrib.admin.models import LogEntry
 from django.db import transaction
 from django.utils import timezone
@@ -95,6 +96,7 @@ def erase(user: User, mark: datetime) -> None:
         content_type__app_label="accounts", content_type__model="user", object_id=str(user.pk)
     ).update(object_repr=pseudonym)
     emails.delete()
+    Authenticator.objects.filter(user=user).delete()
     Session.objects.filter(user=user).delete()
     user.groups.clear()
     user.user_permissions.clear()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model, QuerySet
 from django.utils import timezone
@@ -71,6 +72,8 @@ def _account(user: User) -> Row:
     customer = StripeCustomer.objects.filter(user=user).first()
     alert = BalanceAlert.objects.filter(user=user).first()
     emails = EmailAddress.objects.filter(user=user).order_by("pk")
+    # Their secrets are for signing in, not for a file that is mailed and forgotten.
+    factors = Authenticator.objects.filter(user=user).order_by("pk")
     sessions = Session.objects.filter(user=user).order_by("expire_date")
     return {
         "id": user.pk,
@@ -78,6 +81,12 @@ def _account(user: User) -> Row:
         "joined": user.date_joined,
         "last_sign_in": user.last_login,
         "email_addresses": list(emails.values("email", "verified", "primary")),
+        "second_step": [
+            {"kind": kind, "name": name, "added": added, "last_used": used}
+            for kind, name, added, used in factors.values_list(
+                "type", "data__name", "created_at", "last_used_at"
+            )
+        ],
         "sessions": [{"ends": end} for end in sessions.values_list("expire_date", flat=True)],
         "stripe_customer_id": customer.stripe_id if customer else None,
         "low_balance_alert": alert.threshold if alert else None,

@@ -125,6 +125,7 @@ INSTALLED_APPS = [
     "django.contrib.sitemaps",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
     "csp",
 ]
 
@@ -143,6 +144,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "accounts.second_step.guard.StaffMiddleware",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -216,7 +218,25 @@ ACCOUNT_RATE_LIMITS = {
     "signup": rate("SIGNUP_RATE_LIMIT", "20/m/ip"),
     "login": rate("LOGIN_RATE_LIMIT", "30/m/ip"),
 }
+ACCOUNT_EMAIL_NOTIFICATIONS = True
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+MFA_ADAPTER = "accounts.second_step.adapter.SecondStepAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = SITE_NAME
+MFA_RATE_LIMITS = {"webauthn_login": ACCOUNT_RATE_LIMITS["login"]}
+# Without https, which only this machine may do without (see BASE_URL).
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS
+MFA_FORMS = {
+    "activate_totp": "accounts.second_step.forms.AppForm",
+    "authenticate": "accounts.second_step.forms.CodeForm",
+    "reauthenticate": "accounts.second_step.forms.ConfirmingCodeForm",
+    "add_webauthn": "accounts.second_step.forms.NewPasskeyForm",
+    "edit_webauthn": "accounts.second_step.forms.PasskeyNameForm",
+    "authenticate_webauthn": "accounts.second_step.forms.PasskeyForm",
+    "login_webauthn": "accounts.second_step.forms.SigningInPasskeyForm",
+    "reauthenticate_webauthn": "accounts.second_step.forms.ConfirmingPasskeyForm",
+}
 SESSION_ENGINE = "accounts.sessions"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "dashboard"

@@ -6,6 +6,7 @@ from django.urls import include, path
 from django.views.decorators.cache import cache_control
 from django.views.generic import RedirectView
 
+from accounts.second_step import pages as second_step
 from billing import account_pages, alerts, pages, plan_pages, views
 from config import errors
 from website import crawlers
@@ -47,6 +48,18 @@ urlpatterns = [
     path("api/billing/webhook", views.webhook, name="webhook"),
     path("api/<path:rest>", errors.no_endpoint),
     path("accounts/", include("allauth.account.urls")),
+    # Before allauth's own, under the same names.
+    path("accounts/2fa/", second_step.index, name="mfa_index"),
+    path("accounts/2fa/totp/activate/", second_step.add_app, name="mfa_activate_totp"),
+    path("accounts/2fa/webauthn/", second_step.passkeys, name="mfa_list_webauthn"),
+    path("accounts/2fa/webauthn/add/", second_step.add_passkey, name="mfa_add_webauthn"),
+    path("accounts/2fa/webauthn/login/", second_step.sign_in, name="mfa_login_webauthn"),
+    path(
+        "accounts/2fa/webauthn/reauthenticate/",
+        second_step.confirm_by_passkey,
+        name="mfa_reauthenticate_webauthn",
+    ),
+    path("accounts/2fa/", include("allauth.mfa.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
 ]

@@ -13,6 +13,7 @@ from credits import ledger
 from credits.audit import audit
 from credits.models import Wallet
 from tests.sandbox import Sandbox
+from tests.second_step import StaffClient
 from tests.site import serve
 
 NO_TRUNCATE = ["credits_entry", "credits_draw", "credits_holddraw"]
@@ -83,6 +84,11 @@ def dead_stripe(settings) -> str:
         free.bind(("127.0.0.1", 0))
         settings.STRIPE_API_BASE = f"http://127.0.0.1:{free.getsockname()[1]}"
     return settings.STRIPE_API_BASE
+
+
+@pytest.fixture
+def client() -> StaffClient:
+    return StaffClient()
 
 
 @pytest.fixture

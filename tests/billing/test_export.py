@@ -2,9 +2,11 @@
 
 import json
 import tracemalloc
+from datetime import UTC, datetime
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -25,6 +27,7 @@ from credits.models import Adjustment, Wallet
 
 pytestmark = pytest.mark.django_db
 URL = "/dashboard/account/export"
+DAY = datetime(2026, 1, 31, tzinfo=UTC)
 LISTS = [
     "purchases", "subscriptions", "plan_changes", "charges", "disputes", "refunds", "entries",
     "lots", "holds", "transfers", "adjustments", "mails", "stripe_events",
@@ -74,6 +77,8 @@ def fill(user: User, mark: str, staff: User) -> None:
     Adjustment.objects.create(user=user, amount=5, reason=f"{mark}!", key=mark, asked_by=staff)
     mails.tell(user, "restored", f"charge:{mark}", credits=500)
     BalanceAlert.objects.create(user=user, threshold=100)
+    secret = {"secret": f"{mark} secret", "name": f"{mark}’s app"}
+    Authenticator.objects.create(user=user, type="totp", data=secret, created_at=DAY)
     Event.objects.create(
         stripe_id=f"evt_{mark}", type="charge.refunded", customer_id=f"cus_{mark}",
         payload=json.dumps({"data": {"object": {"email": f"{mark}@x.example"}}}),
@@ -90,6 +95,7 @@ def test_it_is_everything_about_oneself(browser, user, other_user, staff):
     assert response["Content-Disposition"] == f'attachment; filename="{name}"'
     text = b"".join(response.streaming_content).decode()
     assert "mallory" not in text
+    assert "secret" not in text
     assert "eve@" not in text
     assert "admin@" not in text  # who of the staff did it is the staff's
 
@@ -99,6 +105,9 @@ def test_it_is_everything_about_oneself(browser, user, other_user, staff):
     assert data["account"] | {"joined": "", "last_sign_in": "", "sessions": []} == {
         "id": user.pk, "email": "ada@example.com", "joined": "", "last_sign_in": "",
         "email_addresses": [{"email": "ada@example.com", "verified": True, "primary": True}],
+        "second_step": [
+            {"kind": "totp", "name": "ada’s app", "added": "2026-01-31T00:00:00Z", "last_used": None}
+        ],
         "sessions": [], "stripe_customer_id": "cus_ada", "low_balance_alert": 100,
     }  # fmt: skip
     assert len(data["account"]["sessions"]) == 1
@@ -121,7 +130,7 @@ def test_every_column_is_thought_of(browser, user, staff):
     """A new table that refers to users is exported, or named here with the reason why not."""
     known = {
         # Exported.
-        "account_emailaddress", "accounts_session", "billing_balancealert", "billing_mail",
+        "account_emailaddress", "accounts_session", "mfa_authenticator", "billing_balancealert", "billing_mail",
         "billing_purchase", "billing_stripecustomer", "billing_subscription", "credits_adjustment",
         "credits_wallet",
         # What one did as staff is the shop's; ids only.

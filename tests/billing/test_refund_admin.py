@@ -10,7 +10,6 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.db import transaction
-from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
@@ -20,6 +19,7 @@ from billing.models import Purchase, Refund
 from billing.refunds import CannotRefund, Payment
 from credits import ledger
 from credits.models import Entry
+from tests.second_step import StaffClient
 from tests.shop import bonus_for
 from tests.stripe_events import metadata_of
 
@@ -29,8 +29,8 @@ REFUNDS = "/v1/refunds"
 
 
 @pytest.fixture
-def desk(staff) -> Client:
-    client = Client()
+def desk(staff) -> StaffClient:
+    client = StaffClient()
     client.force_login(staff)
     return client
 
@@ -47,13 +47,13 @@ def fill(part: str = "all", **fields: Any) -> dict[str, Any]:
     return {"id": str(uuid.uuid4()), "part": part, "reason": "Bought by mistake", **fields}
 
 
-def preview(desk: Client, url: str, form: dict[str, Any]) -> Any:
+def preview(desk: StaffClient, url: str, form: dict[str, Any]) -> Any:
     page = desk.post(url, form | {"preview": "1"})
     assert page.status_code == 200
     return page
 
 
-def agree(desk: Client, url: str, form: dict[str, Any]) -> Any:
+def agree(desk: StaffClient, url: str, form: dict[str, Any]) -> Any:
     """Look at the preview, then confirm what it says."""
     seen = preview(desk, url, form).context["preview"].seen
     return desk.post(url, form | {"seen": seen, "confirm": "1"})
@@ -287,7 +287,7 @@ def test_without_the_permission(shop, permission):
     clerk = User.objects.create_user("clerk@example.com", is_staff=True)
     if permission:
         clerk.user_permissions.add(Permission.objects.get(codename=permission))
-    client = Client()
+    client = StaffClient()
     client.force_login(clerk)
     before = len(shop.sandbox.requests())
     assert client.get(url).status_code == 403
@@ -302,7 +302,7 @@ def test_without_the_permission(shop, permission):
 def test_with_just_the_permission(shop):
     clerk = User.objects.create_user("clerk@example.com", is_staff=True)
     clerk.user_permissions.add(Permission.objects.get(codename="refund_purchase"))
-    client = Client()
+    client = StaffClient()
     client.force_login(clerk)
     assert agree(client, url_of(shop.buy()), fill()).status_code == 302
     assert Refund.objects.get().actor == clerk
@@ -340,8 +340,8 @@ def test_a_double_click_refunds_once(shop, desk):
 def test_eight_clicks_at_once_refund_once(shop, staff, at_once):
     url = url_of(shop.buy())
 
-    def client() -> Client:
-        desk = Client()
+    def client() -> StaffClient:
+        desk = StaffClient()
         desk.force_login(staff)
         return desk
 
@@ -358,7 +358,7 @@ def test_two_people_at_once_do_not_refund_the_unspent_part_twice(shop, at_once):
     ledger.spend(ledger.wallet_of(shop.user), 300, key="s")
     clients = []
     for name in ("a", "b", "c", "d"):
-        client = Client()
+        client = StaffClient()
         client.force_login(User.objects.create_superuser(f"{name}@example.com"))
         clients.append(client)
     forms = [fill("unspent", seen="190:200:0:0", confirm="1") for _ in clients]
