@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from allauth.account.models import EmailAddress
+from allauth.socialaccount.models import SocialAccount
+from allauth.usersessions.models import UserSession
 from django.contrib.admin.models import LogEntry
 from django.db import transaction
 from django.utils import timezone
@@ -95,7 +97,9 @@ def erase(user: User, mark: datetime) -> None:
         content_type__app_label="accounts", content_type__model="user", object_id=str(user.pk)
     ).update(object_repr=pseudonym)
     emails.delete()
+    SocialAccount.objects.filter(user=user).delete()
     Session.objects.filter(user=user).delete()
+    UserSession.objects.filter(user=user).delete()
     user.groups.clear()
     user.user_permissions.clear()
     user.email = pseudonym

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from allauth.account.models import EmailAddress
+from allauth.socialaccount.models import SocialAccount
+from allauth.usersessions.models import UserSession
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model, QuerySet
 from django.utils import timezone
@@ -71,6 +73,8 @@ def _account(user: User) -> Row:
     alert = BalanceAlert.objects.filter(user=user).first()
     emails = EmailAddress.objects.filter(user=user).order_by("pk")
     sessions = Session.objects.filter(user=user).order_by("expire_date")
+    sign_ins = UserSession.objects.filter(user=user).order_by("pk")
+    connected = SocialAccount.objects.filter(user=user).order_by("pk")
     return {
         "id": user.pk,
         "email": user.email,
@@ -78,6 +82,10 @@ def _account(user: User) -> Row:
         "last_sign_in": user.last_login,
         "email_addresses": list(emails.values("email", "verified", "primary")),
         "sessions": [{"ends": end} for end in sessions.values_list("expire_date", flat=True)],
+        "sign_ins": list(sign_ins.values("created_at", "ip", "user_agent")),
+        "connected_accounts": list(
+            connected.values("provider", "uid", "extra_data", "date_joined", "last_login")
+        ),
         "stripe_customer_id": customer.stripe_id if customer else None,
         "low_balance_alert": alert.threshold if alert else None,
     }

@@ -4,6 +4,8 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from accounts.confirmation import ConfirmEmail, mail_sent
+from accounts.devices import devices
 from billing import account_pages, alerts, pages, plan_pages, views
 from config import errors
 
@@ -30,7 +32,11 @@ urlpatterns = [
     path("api/billing/portal-link", views.portal_link, name="portal_link"),
     path("api/billing/webhook", views.webhook, name="webhook"),
     path("api/<path:rest>", errors.no_endpoint),
-    path("accounts/", include("allauth.account.urls")),
+    # Ours in place of allauth's, under its names.
+    path("accounts/confirm-email/", mail_sent),
+    path("accounts/confirm-email/<str:key>/", ConfirmEmail.as_view()),
+    path("accounts/sessions/", devices),
+    path("accounts/", include("allauth.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
 ]
