@@ -6,6 +6,8 @@ from typing import Final
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
+from allauth.usersessions.models import UserSession
 from django.contrib.admin.models import LogEntry
 from django.db import transaction
 from django.utils import timezone
@@ -97,7 +99,9 @@ def erase(user: User, mark: datetime) -> None:
     ).update(object_repr=pseudonym)
     emails.delete()
     Authenticator.objects.filter(user=user).delete()
+    SocialAccount.objects.filter(user=user).delete()
     Session.objects.filter(user=user).delete()
+    UserSession.objects.filter(user=user).delete()
     user.groups.clear()
     user.user_permissions.clear()
     user.email = pseudonym

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
+from allauth.usersessions.models import UserSession
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model, QuerySet
 from django.utils import timezone
@@ -75,6 +77,8 @@ def _account(user: User) -> Row:
     # Their secrets are for signing in, not for a file that is mailed and forgotten.
     factors = Authenticator.objects.filter(user=user).order_by("pk")
     sessions = Session.objects.filter(user=user).order_by("expire_date")
+    sign_ins = UserSession.objects.filter(user=user).order_by("pk")
+    connected = SocialAccount.objects.filter(user=user).order_by("pk")
     return {
         "id": user.pk,
         "email": user.email,
@@ -88,6 +92,10 @@ def _account(user: User) -> Row:
             )
         ],
         "sessions": [{"ends": end} for end in sessions.values_list("expire_date", flat=True)],
+        "sign_ins": list(sign_ins.values("created_at", "ip", "user_agent")),
+        "connected_accounts": list(
+            connected.values("provider", "uid", "extra_data", "date_joined", "last_login")
+        ),
         "stripe_customer_id": customer.stripe_id if customer else None,
         "low_balance_alert": alert.threshold if alert else None,
     }

@@ -83,6 +83,14 @@ def rate(name: str, default: str) -> str:
     return value
 
 
+def social_app(id_name: str, secret_name: str) -> dict[str, Any] | None:
+    """The keys of a provider to sign in by, None where they are not set."""
+    client_id, secret = (env.str(name, default="").strip() for name in (id_name, secret_name))
+    if bool(client_id) != bool(secret):
+        stop(f"{id_name} and {secret_name} must be set both, or neither")
+    return {"APP": {"client_id": client_id, "secret": secret}} if client_id else None
+
+
 # --- What this install is ---------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", default=False)
@@ -126,6 +134,10 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.google",
+    "allauth.socialaccount.providers.github",
+    "allauth.usersessions",
     "csp",
 ]
 
@@ -217,8 +229,48 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "home"
 ACCOUNT_RATE_LIMITS = {
     "signup": rate("SIGNUP_RATE_LIMIT", "20/m/ip"),
     "login": rate("LOGIN_RATE_LIMIT", "30/m/ip"),
+    # How soon the mail may be asked for again.
+    "confirm_email": "1/m/key",
 }
+ACCOUNT_FORMS = {
+    "login": "accounts.forms.LoginForm",
+    "signup": "accounts.forms.SignupForm",
+    "request_login_code": "accounts.forms.RequestLoginCodeForm",
+    "confirm_login_code": "accounts.forms.ConfirmLoginCodeForm",
+    "add_email": "accounts.forms.AddEmailForm",
+    "change_password": "accounts.forms.ChangePasswordForm",
+    "set_password": "accounts.forms.SetPasswordForm",
+    "reset_password": "accounts.forms.ResetPasswordForm",
+    "reset_password_from_key": "accounts.forms.ResetPasswordKeyForm",
+}
+# One address. It changes once the new one is confirmed, and the old one is told.
+ACCOUNT_CHANGE_EMAIL = True
 ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
+ACCOUNT_LOGIN_BY_CODE_ENABLED = True
+ACCOUNT_LOGIN_BY_CODE_SUPPORTS_RESEND = True
+ACCOUNT_LOGIN_BY_CODE_TIMEOUT = 10 * 60  # seconds; mails take their time
+ACCOUNT_SESSION_REMEMBER = True  # for `SESSION_COOKIE_AGE`: two weeks
+# No page tells whether an address has an account. With `EMAIL_VERIFICATION=optional` signing up
+# does: who gets in at once can't be told that a mail says how to go on.
+ACCOUNT_PREVENT_ENUMERATION = True
+
+# A provider is offered where its keys are set. Who signs in by one gets into the account with the
+# same address only if the provider and its owner have both confirmed it (accounts/adapter.py).
+SOCIALACCOUNT_ADAPTER = "accounts.adapter.SocialAccountAdapter"
+SOCIALACCOUNT_FORMS = {"signup": "accounts.forms.SocialSignupForm"}
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = True
+SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
+SOCIALACCOUNT_PROVIDERS = {
+    name: app
+    for name, app in (
+        ("google", social_app("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET")),
+        ("github", social_app("GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET")),
+    )
+    if app
+}
+SOCIAL_ORIGINS = {"google": "https://accounts.google.com", "github": "https://github.com"}
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 MFA_ADAPTER = "accounts.second_step.adapter.SecondStepAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
@@ -252,7 +304,7 @@ if TRUSTED_PROXIES:
 CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
 
 # Chromium applies form-action to the redirect that follows a form's POST, so the pages that
-# buying leads to have to be on the list.
+# buying and signing in lead to have to be on the list.
 STRIPE_REDIRECT_ORIGINS = names(
     "STRIPE_REDIRECT_ORIGINS", ["https://checkout.stripe.com", "https://billing.stripe.com"]
 )
@@ -264,7 +316,11 @@ CONTENT_SECURITY_POLICY = {
         "base-uri": [NONE],
         "object-src": [NONE],
         "frame-ancestors": [NONE],
-        "form-action": [SELF, *STRIPE_REDIRECT_ORIGINS],
+        "form-action": [
+            SELF,
+            *STRIPE_REDIRECT_ORIGINS,
+            *(SOCIAL_ORIGINS[provider] for provider in SOCIALACCOUNT_PROVIDERS),
+        ],
         "img-src": [SELF, "data:"],
     }
 }

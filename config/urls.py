@@ -6,6 +6,8 @@ from django.urls import include, path
 from django.views.decorators.cache import cache_control
 from django.views.generic import RedirectView
 
+from accounts.confirmation import ConfirmEmail, mail_sent
+from accounts.devices import devices
 from accounts.second_step import pages as second_step
 from billing import account_pages, alerts, pages, plan_pages, views
 from config import errors
@@ -47,8 +49,10 @@ urlpatterns = [
     path("api/billing/portal-link", views.portal_link, name="portal_link"),
     path("api/billing/webhook", views.webhook, name="webhook"),
     path("api/<path:rest>", errors.no_endpoint),
-    path("accounts/", include("allauth.account.urls")),
-    # Before allauth's own, under the same names.
+    # Ours in place of allauth's, under its names.
+    path("accounts/confirm-email/", mail_sent),
+    path("accounts/confirm-email/<str:key>/", ConfirmEmail.as_view()),
+    path("accounts/sessions/", devices),
     path("accounts/2fa/", second_step.index, name="mfa_index"),
     path("accounts/2fa/totp/activate/", second_step.add_app, name="mfa_activate_totp"),
     path("accounts/2fa/webauthn/", second_step.passkeys, name="mfa_list_webauthn"),
@@ -59,7 +63,7 @@ urlpatterns = [
         second_step.confirm_by_passkey,
         name="mfa_reauthenticate_webauthn",
     ),
-    path("accounts/2fa/", include("allauth.mfa.urls")),
+    path("accounts/", include("allauth.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
 ]

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0003_life_of_a_payment'),
+        ('billing', '0004_what_staff_look_for'),
     ]
 
     operations = [

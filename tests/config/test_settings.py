@@ -82,6 +82,8 @@ def test_a_whole_environment_starts():
             "STRIPE_REDIRECT_ORIGINS",
         ),
         ({"LOGIN_RATE_LIMIT": "foo"}, "LOGIN_RATE_LIMIT"),
+        ({"GOOGLE_CLIENT_ID": "id"}, "GOOGLE_CLIENT_ID"),
+        ({"GITHUB_CLIENT_SECRET": "secret"}, "GITHUB_CLIENT_ID"),
         ({"BILLING_PORTAL_RETURN_URL": "/dashboard"}, "BILLING_PORTAL_RETURN_URL"),
     ],
 )
@@ -130,6 +132,17 @@ def test_a_missing_or_unsafe_setting_stops_the_start_with_one_line(environment, 
         ("settings.ADJUSTMENT_LIMIT", {"ADJUSTMENT_LIMIT": "0"}, "0"),
         ("settings.STRIPE_LIVEMODE", {"STRIPE_SECRET_KEY": "rk_" + "live_x"}, "True"),
         ("settings.STRIPE_API_BASE", {}, "https://api.stripe.com"),
+        ("settings.SOCIALACCOUNT_PROVIDERS", {}, "{}"),
+        (
+            "settings.SOCIALACCOUNT_PROVIDERS",
+            {"GITHUB_CLIENT_ID": "id", "GITHUB_CLIENT_SECRET": "secret"},
+            "{'github': {'APP': {'client_id': 'id', 'secret': 'secret'}}}",
+        ),
+        (
+            "settings.CONTENT_SECURITY_POLICY['DIRECTIVES']['form-action'][-1]",
+            {"GITHUB_CLIENT_ID": "id", "GITHUB_CLIENT_SECRET": "secret"},
+            "https://github.com",
+        ),
     ],
 )
 def test_what_a_setting_becomes(expression, environment, value):

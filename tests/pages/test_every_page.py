@@ -1,18 +1,10 @@
 """What holds for every page, as Django answers it: none is forgotten, and nothing in it is inline."""
 
-import re
-from collections import Counter, defaultdict
 from collections.abc import Iterator
-from html.parser import HTMLParser
-from typing import Any
 
-import pytest
-from django.contrib import admin
-from django.urls import URLPattern, URLResolver, get_resolver, resolve
-from django.urls.exceptions import Resolver404
+from django.urls import URLPattern, URLResolver, resolve
 
-from script.every_page import PAGES, PEOPLE, Page, ask, session_for
-from script.everybody import settle_in
+from script.every_page import PAGES
 
 NO_PAGES = {
     "": "a redirect",
