@@ -14,6 +14,7 @@ COPY accounts accounts
 COPY billing billing
 COPY config config
 COPY credits credits
+COPY locale locale
 COPY static static
 COPY templates templates
 # The settings want every value; none of these is in the image's environment afterwards.

@@ -31,10 +31,11 @@ from billing.models import (
 from billing.redaction import redacted
 from billing.refund_admin import entry_of, sold_to
 from billing.stripe_objects import uuid_of
-from billing.templatetags.money import money, number
+from billing.templatetags.money import money, unit_price
 from credits import ledger
 from credits.admin.cells import ReadOnlyAdmin, grouped, moment, to_the_second
 from credits.models import Adjustment, Entry, Hold, Transfer
+from credits.numbers import number
 
 admin.site.register(Reconciliation, ReconciliationAdmin)
 
@@ -51,7 +52,7 @@ class PriceTierAdmin(admin.ModelAdmin):
 
     @admin.display(description=gettext_lazy("each"))
     def each(self, tier: PriceTier) -> str:
-        return f"${tier.unit_price_e4 // 10_000}.{tier.unit_price_e4 % 10_000:04}"
+        return unit_price(tier.unit_price_e4)
 
     def has_delete_permission(self, request: HttpRequest, obj: PriceTier | None = None) -> bool:
         # Without the first one the smallest amounts would have no price.
@@ -398,7 +399,7 @@ class MailAdmin(ReadOnlyAdmin):
     def send_again(self, request: SignedInRequest, chosen: QuerySet[Mail]) -> None:
         LogEntry.objects.log_actions(request.user.pk, chosen, CHANGE, change_message="Sent again")
         count = mails.send_again(chosen)
-        messages.success(request, _("%(count)s mails go out now.") % {"count": f"{count:,}"})
+        messages.success(request, _("%(count)s mails go out now.") % {"count": number(count)})
 
     def has_resend_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("billing.resend_mail")

@@ -1,7 +1,6 @@
 """The pages that show money and credits together."""
 
 import functools
-import re
 import uuid
 from datetime import timedelta
 from typing import Any, Final
@@ -35,6 +34,7 @@ from billing.views import buy as buy_or_refuse
 from billing.views import is_prefetch, valid_credits
 from credits import ledger, statement
 from credits.models import Entry, Kind, Wallet
+from credits.numbers import number, parse_credits, typed_credits
 
 PICKS: Final = [100, 500, 2000, 5000, 20000]
 FIRST_AMOUNT: Final = 500
@@ -45,9 +45,6 @@ PAYMENT_PAGE_LIFE: Final = timedelta(hours=24)
 FAILURES_SHOWN: Final = timedelta(days=14)
 """From the order on; a bank debit fails within days of it."""
 
-_GROUPED: Final = re.compile(r"[0-9]{1,3}([, '\u00a0\u202f\u2019])[0-9]{3}(\1[0-9]{3})*")
-_PLAIN: Final = re.compile(r"[0-9]+")
-
 
 def page_context(request: HttpRequest) -> dict[str, Any]:
     """What every page shows."""
@@ -57,6 +54,11 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     context: dict[str, Any] = {
         "site_name": settings.SITE_NAME,
         "theme": theme if theme in {"light", "dark"} else "",
+        "languages": settings.LANGUAGES,
+        # Where the language switch leads back to; a form's own address may not be one to open.
+        "here": request.get_full_path()
+        if request.method in {"GET", "HEAD"}
+        else request.headers.get("Referer", "/"),
         "payments_are_sandbox": settings.PAYMENTS_ARE_SANDBOX,
     }
     if isinstance(user, User):
@@ -75,11 +77,11 @@ def home(request: HttpRequest) -> HttpResponse:
 def buy(request: HttpRequest) -> HttpResponse:
     """The shop: GET shows the price of `?credits=`, POST goes to the payment page."""
     if request.method != "POST":
-        text = request.GET.get("credits", str(FIRST_AMOUNT))
+        text = typed_credits(request.GET) if "credits" in request.GET else str(FIRST_AMOUNT)
         form = {"credits": text, "mode": _mode(request.GET.get("mode"))}
         return _shop(request, form)
     form = {
-        "credits": request.POST.get("credits", ""),
+        "credits": typed_credits(request.POST),
         "mode": _mode(request.POST.get("mode")),
         "request_id": request.POST.get("request_id", ""),
     }
@@ -99,14 +101,6 @@ def buy(request: HttpRequest) -> HttpResponse:
     except Refusal as refusal:
         return _shop(request, form, refusal)
     return HttpResponseRedirect(url, status=303)
-
-
-def parse_credits(text: str) -> int | None:
-    """A whole number as people write it, thousands grouped or not: 5000, 5,000, 5 000."""
-    text = text.strip()
-    if len(text) > 20 or not (_PLAIN.fullmatch(text) or _GROUPED.fullmatch(text)):
-        return None
-    return int(re.sub("[^0-9]", "", text))
 
 
 def _mode(text: str | None) -> str:
@@ -153,7 +147,7 @@ def _shop(
     context = {
         "form": {
             **form,
-            "credits": f"{credits:,}" if credits is not None and quote else form["credits"],
+            "credits": number(credits) if credits is not None and quote else form["credits"],
             "request_id": form["request_id"] if keep_id else str(uuid.uuid4()),
             "expected_total": quote.total if quote else None,
             "errors": errors,
@@ -164,7 +158,7 @@ def _shop(
             {
                 "min": tier.min,
                 "max": tier.max,
-                "unit_price": pricing.unit_price_text(tier.unit_price),
+                "unit_price": tier.unit_price,
                 "discount_percent": pricing.discount_percent(tier, tiers),
                 "current": quote is not None and tier == quote.tier,
             }

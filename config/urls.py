@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from accounts import preferences
 from billing import account_pages, alerts, pages, plan_pages, views
 from config import errors
 
@@ -19,6 +20,7 @@ urlpatterns = [
     path("dashboard/plan/resume", plan_pages.resume, name="plan_resume"),
     path("dashboard/receipts/<int:entry_id>", pages.receipt, name="receipt"),
     path("dashboard/account", account_pages.account, name="account"),
+    path("dashboard/account/time-zone", account_pages.time_zone, name="account_time_zone"),
     path("dashboard/account/export", account_pages.export, name="account_export"),
     path("dashboard/account/close", account_pages.close, name="account_close"),
     path("dashboard/account/closed", account_pages.closed, name="account_closed"),
@@ -30,6 +32,7 @@ urlpatterns = [
     path("api/billing/portal-link", views.portal_link, name="portal_link"),
     path("api/billing/webhook", views.webhook, name="webhook"),
     path("api/<path:rest>", errors.no_endpoint),
+    path("language", preferences.switch_language, name="language"),
     path("accounts/", include("allauth.account.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),

@@ -5,8 +5,6 @@ const form = document.querySelector('[data-buy]');
 const plan = JSON.parse(document.getElementById('plan').textContent);
 const lang = document.documentElement.lang;
 const { number, money, each } = formats(lang, plan.currency);
-// What the field says must be read back by parseCredits and the server, whatever the language.
-const grouped = (value) => new Intl.NumberFormat('en-US').format(value);
 const signed = (cents) => (cents < 0 ? `\u2212${money(-cents)}` : money(cents));
 const fill = (name, values) =>
   form.dataset[`text${name}`].replace(/\{(\w+)\}/g, (_, key) => values[key]);
@@ -107,7 +105,7 @@ const render = ({ typing = false, quiet = false } = {}) => {
 
 const href = (credits) => `?credits=${credits}&mode=${form.elements.mode.value}`;
 const set = (credits) => {
-  amount.value = grouped(credits);
+  amount.value = number(credits);
   newRequest();
   render();
 };
@@ -118,7 +116,7 @@ const newRequest = () => { form.elements.request_id.value = crypto.randomUUID();
 amount.addEventListener('input', () => { newRequest(); render({ typing: true }); });
 amount.addEventListener('change', () => {
   const credits = parseCredits(amount.value);
-  if (!problemWith(credits)) amount.value = grouped(credits);
+  if (!problemWith(credits)) amount.value = number(credits);
   render();
 });
 slider.addEventListener('input', () => set(fromSlider(Number(slider.value), plan)));

@@ -74,7 +74,7 @@ form.addEventListener('click', (event) => {
   const pick = event.target.closest('[data-pick]');
   if (!pick) return;
   event.preventDefault();
-  amount.value = new Intl.NumberFormat('en-US').format(pick.dataset.pick);
+  amount.value = number(pick.dataset.pick);
   render();
   // An offer that was taken by keyboard is gone, and the focus with it.
   if (event.detail === 0 && pick.closest('[hidden]')) amount.focus();
