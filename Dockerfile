@@ -14,6 +14,7 @@ COPY accounts accounts
 COPY billing billing
 COPY config config
 COPY credits credits
+COPY locale locale
 COPY static static
 COPY templates templates
 COPY website website

@@ -20,6 +20,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from accounts import preferences
 from accounts.models import User
 from accounts.second_step import guard
 
@@ -95,6 +96,10 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def format_email_subject(self, subject: str) -> str:
         return f"[{settings.SITE_NAME}] {subject}"
+
+    def login(self, request: HttpRequest, user: Any) -> None:
+        super().login(request, user)
+        preferences.remember_language(user)
 
     def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
         return guard.reauthentication_methods(user, super().get_reauthentication_methods(user))

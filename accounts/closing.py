@@ -105,6 +105,7 @@ def erase(user: User, mark: datetime) -> None:
     user.groups.clear()
     user.user_permissions.clear()
     user.email = pseudonym
+    user.language = user.time_zone = ""
     user.set_unusable_password()
     user.is_active = False
     user.last_login = None

@@ -28,6 +28,13 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_staff = models.BooleanField(_("staff"), default=False)
     is_active = models.BooleanField(_("active"), default=True)
     date_joined = models.DateTimeField(_("joined"), db_default=Now())
+    # Both are `accounts.preferences`' to write. Empty: what the browser says.
+    language = models.CharField(
+        _("language"), max_length=10, blank=True, default="", db_default="", editable=False
+    )
+    time_zone = models.CharField(
+        _("time zone"), max_length=64, blank=True, default="", db_default="", editable=False
+    )
     # Both are `accounts.closing`'s to write.
     closing_at = models.DateTimeField(_("closing since"), null=True, editable=False)
     closed_at = models.DateTimeField(_("closed"), null=True, editable=False)

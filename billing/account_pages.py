@@ -6,6 +6,7 @@ from typing import Any, Final
 from allauth.core import ratelimit
 from allauth.core.internal import ratelimit as limits  # the public one lets every GET through
 from django import forms
+from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
@@ -15,8 +16,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts import preferences
 from accounts.closing import AccountClosed, ClosingInterrupted, StaffAccount
 from accounts.models import User
 from accounts.requests import SignedInRequest
@@ -91,7 +93,25 @@ REFUSALS: Final[dict[type[Exception], tuple[int, Any]]] = {
 @login_required
 @require_safe
 def account(request: SignedInRequest) -> HttpResponse:
-    return render(request, "billing/account.html", {"page": "account"})
+    return render(
+        request,
+        "billing/account.html",
+        {"page": "account", "zones": preferences.zones_by_region()},
+    )
+
+
+@never_cache
+@login_required
+@require_POST
+def time_zone(request: SignedInRequest) -> HttpResponse:
+    """Choose in which time zone one reads times; none is the browser's."""
+    name = request.POST.get("time_zone", "")
+    if name and preferences.zone_named(name) is None:
+        messages.error(request, _("Nothing was saved: there is no such time zone."))
+    else:
+        preferences.choose(request.user, time_zone=name)
+        messages.success(request, _("Saved: times are in this time zone from now on."))
+    return HttpResponseRedirect(reverse("account"), status=303)
 
 
 @never_cache

@@ -14,8 +14,8 @@ from django.views.decorators.http import require_http_methods
 
 from accounts.requests import SignedInRequest
 from billing import low_balance
-from billing.pages import parse_credits
 from credits import ledger
+from credits.numbers import number, parse_credits, typed_credits
 
 MAX_THRESHOLD: Final = 1_000_000
 """Credits: ten of the largest purchases."""
@@ -31,7 +31,7 @@ def alerts(request: SignedInRequest) -> HttpResponse:
         low_balance.set_threshold(request.user, 0)
         messages.success(request, _("Saved: no mails about a low balance."))
         return HttpResponseRedirect(reverse("alerts"), status=303)
-    text = request.POST.get("threshold", "")
+    text = typed_credits(request.POST, "threshold")
     threshold = parse_credits(text)
     if threshold is None or not 1 <= threshold <= MAX_THRESHOLD:
         return _form(request, 0, refused=text)
@@ -39,7 +39,7 @@ def alerts(request: SignedInRequest) -> HttpResponse:
     messages.success(
         request,
         _("Saved: a mail when you have fewer than %(count)s credits.")
-        % {"count": f"{threshold:,}"},
+        % {"count": number(threshold)},
     )
     return HttpResponseRedirect(reverse("alerts"), status=303)
 
@@ -48,7 +48,7 @@ def _form(request: SignedInRequest, threshold: int, refused: str | None = None) 
     is_bad = refused is not None
     context = {
         "is_on": threshold > 0 or is_bad,
-        "threshold": refused if is_bad else f"{threshold or low_balance.SUGGESTED:,}",
+        "threshold": refused if is_bad else number(threshold or low_balance.SUGGESTED),
         "max_threshold": MAX_THRESHOLD,
         "is_bad": is_bad,
         "is_low": ledger.balance_of(request.user) < threshold,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from credits.numbers import number
 from credits.statement import Day
 
 DAY_WIDTH: Final = 100
@@ -91,5 +92,5 @@ def _step(most: int) -> int:
 def _short(value: int, step: int) -> str:
     for unit, letter in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (1000, "k")):
         if step % unit == 0 and value:
-            return f"{value // unit:,}{letter}"
-    return f"{value:,}"
+            return f"{number(value // unit)}{letter}"
+    return number(value)

@@ -2,14 +2,14 @@
 
 import uuid
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import stripe
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from accounts import closing
 from accounts.models import User
@@ -19,6 +19,7 @@ from billing.models import Mode, Purchase, Subscription
 from billing.pricing import CURRENCY, Quote, quote
 from billing.stripe_api import Clock, StripeRefused
 from billing.stripe_objects import METADATA_TYPE
+from credits.numbers import credits_in_words
 
 if TYPE_CHECKING:
     from stripe.params.checkout import SessionCreateParams
@@ -95,6 +96,7 @@ def _place_order(
         "unit_price_e4": price.tier.unit_price,
         "total": price.total,
         "currency": CURRENCY,
+        "language": translation.get_language() or "",
     }
     if request_id is None:
         return Purchase.objects.create(**order)
@@ -223,6 +225,13 @@ def expire_page(session_id: str, clock: Clock) -> str:
     return str(status)
 
 
+def _product_name(purchase: Purchase) -> str:
+    """What is sold, as the payment page and the receipt call it."""
+    # Not in the language of this try: the same key must not send something else.
+    with translation.override(purchase.language or settings.LANGUAGE_CODE):
+        return credits_in_words(purchase.credits)
+
+
 def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParams":
     metadata = {
         "type": METADATA_TYPE,
@@ -233,7 +242,7 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
     price_data: Any = {
         "currency": purchase.currency,
         "unit_amount": purchase.total,
-        "product_data": {"name": f"{purchase.credits:,} credits"},
+        "product_data": {"name": _product_name(purchase)},
     }
     params: SessionCreateParams = {
         "mode": "payment",
@@ -246,6 +255,8 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
             f"{settings.BASE_URL}/credits?credits={purchase.credits}&mode={purchase.mode}"
         ),
     }
+    if purchase.language:
+        params["locale"] = cast(Any, purchase.language)
     # Stripe copies a session's metadata neither to the payment nor to the subscription.
     if purchase.mode == Mode.SUBSCRIPTION:
         price_data["recurring"] = {"interval": "month"}

@@ -13,6 +13,7 @@ from typing import Any, Final
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
+from accounts import preferences
 from billing import mails, stripe_api
 from billing.fulfilment import Quarantined, buyer_of
 from billing.models import Charge, Dispute, Event, Purchase, Refund
@@ -165,7 +166,8 @@ def settle_charge(fetched: Fetched) -> None:
     )
     _record_refunds(fetched, purchase)
     _record_disputes(fetched, before)
-    kind, note, back = _what_happened(before, fetched)
+    with preferences.read_by(purchase.user):
+        kind, note, back = _what_happened(before, fetched)
     steps = [_settle(grant, fetched, kind, note) for grant in grants]
     _tell(purchase, kind, back, grants[0], [step for step in steps if step is not None])
 

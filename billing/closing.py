@@ -130,7 +130,7 @@ def _erase(user: User, mark: datetime) -> None:
     mails.filter(sent_at=None).delete()
     mails.update(context={}, error="")
     # The last one: the address is in the row until it is sent, or can't be.
-    tell(locked, "account_closed", "account", email=locked.email)
+    tell(locked, "account_closed", "account", email=locked.email, language=locked.language)
     closing.erase(locked, mark)
     # Its id stays, to know by what still comes from Stripe about it.
     StripeCustomer.objects.filter(user=user).update(email="")

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
+from django.utils import translation
 from stripe.params.billing_portal import SessionCreateParams
 
 from accounts import closing
@@ -48,6 +49,7 @@ def _portal_url(customer_id: str, configuration_id: str | None, clock: Clock) ->
     params: SessionCreateParams = {
         "customer": customer_id,
         "return_url": settings.BILLING_PORTAL_RETURN_URL,
+        "locale": cast(Any, translation.get_language()),
     }
     if configuration_id is not None:
         params["configuration"] = configuration_id

@@ -82,6 +82,8 @@ def _account(user: User) -> Row:
     return {
         "id": user.pk,
         "email": user.email,
+        "language": user.language or None,
+        "time_zone": user.time_zone or None,
         "joined": user.date_joined,
         "last_sign_in": user.last_login,
         "email_addresses": list(emails.values("email", "verified", "primary")),
@@ -116,7 +118,8 @@ def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
     wallet = Wallet.objects.filter(user=user).values_list("pk", flat=True).first()
     yield "purchases", _rows(
         Purchase.objects.filter(user=user), "id", "mode", "credits", "unit_price_e4", "total",
-        "currency", "status", "created_at", "paid_at", "stripe_session_id", "stripe_payment_id",
+        "currency", "status", "language", "created_at", "paid_at", "stripe_session_id",
+        "stripe_payment_id",
     )  # fmt: skip
     yield "subscriptions", _rows(
         Subscription.objects.filter(user=user), "id", "stripe_id", "status", "credits", "total",

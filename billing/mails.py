@@ -24,10 +24,10 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.template.loader import render_to_string
-from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from accounts import preferences
 from accounts.models import User
 from billing.models import Mail
 
@@ -71,8 +71,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "restored": Kind(_("Credits given back"), frozenset({"credits"})),
     # What can be spent has fallen below the user's threshold; `off` is the path to no more of them.
     "low_balance": Kind(_("Balance is low"), frozenset({"available", "threshold", "off"})),
-    # The account is gone; `email` is where it was reached, and leaves the row with the mail.
-    "account_closed": Kind(_("Account closed"), frozenset({"email"})),
+    # The account is gone. `email` is where it was reached, in `language`: both leave with the mail.
+    "account_closed": Kind(_("Account closed"), frozenset({"email"}), frozenset({"language"})),
 }
 
 
@@ -157,7 +157,7 @@ def _claim() -> Mail | None:
 
 
 def message_of(mail: Mail) -> EmailMultiAlternatives:
-    """The mail as it is sent: text and HTML, in the site's language."""
+    """The mail as it is sent: text and HTML, in the user's language."""
     context = {
         **mail.context,
         "kind": mail.kind,
@@ -174,8 +174,9 @@ def message_of(mail: Mail) -> EmailMultiAlternatives:
     if "off" in mail.context:  # RFC 8058
         headers["List-Unsubscribe"] = f"<{settings.BASE_URL}{mail.context['off']}>"
         headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    # Users have no language of their own.
-    with translation.override(settings.LANGUAGE_CODE):
+    # Of a closed account only the mail knows it.
+    mail.user.language = mail.context.get("language", mail.user.language)
+    with preferences.read_by(mail.user):
         subject = render_to_string(f"mail/{mail.kind}_subject.txt", context)
         text = render_to_string(f"mail/{mail.kind}.txt", context)
         html = render_to_string(f"mail/{mail.kind}.html", context)
@@ -246,8 +247,8 @@ def _text(reply: bytes | str) -> str:
 
 
 def _without_address(context: dict[str, Any]) -> dict[str, Any]:
-    """What stays on record: of a closed account not its address."""
-    return {name: value for name, value in context.items() if name != "email"}
+    """What stays on record: of a closed account neither its address nor its language."""
+    return {name: value for name, value in context.items() if name not in {"email", "language"}}
 
 
 def send_again(mails: QuerySet[Mail]) -> int:

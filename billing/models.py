@@ -125,6 +125,8 @@ class Purchase(models.Model):
     status = models.CharField(
         _("status"), max_length=8, choices=Status.choices, default=Status.PENDING
     )
+    # Of the payment page: it is the same however often it is asked for.
+    language = models.CharField(_("language"), max_length=10, blank=True, default="", db_default="")
     request_id = models.UUIDField(null=True, blank=True)
     attempt = models.PositiveIntegerField(default=1)
     stripe_session_id = models.CharField(max_length=255, unique=True, null=True, blank=True)

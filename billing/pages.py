@@ -1,7 +1,6 @@
 """The pages that show money and credits together."""
 
 import functools
-import re
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
@@ -36,6 +35,7 @@ from billing.views import buy as buy_or_refuse
 from billing.views import is_prefetch, valid_credits
 from credits import ledger, statement
 from credits.models import Entry, Kind, Wallet
+from credits.numbers import number, parse_credits, typed_credits
 
 PICKS: Final = [100, 500, 2000, 5000, 20000]
 FIRST_AMOUNT: Final = 500
@@ -45,9 +45,6 @@ PAYMENT_PAGE_LIFE: Final = timedelta(hours=24)
 
 FAILURES_SHOWN: Final = timedelta(days=14)
 """From the order on; a bank debit fails within days of it."""
-
-_GROUPED: Final = re.compile(r"[0-9]{1,3}([, '\u00a0\u202f\u2019])[0-9]{3}(\1[0-9]{3})*")
-_PLAIN: Final = re.compile(r"[0-9]+")
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:
@@ -60,6 +57,11 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "theme": theme if theme in {"light", "dark"} else "",
         "support_email": settings.SUPPORT_EMAIL,
         "canonical": f"{settings.BASE_URL}{request.path}",
+        "languages": settings.LANGUAGES,
+        # Where the language switch leads back to; a form's own address may not be one to open.
+        "here": request.get_full_path()
+        if request.method in {"GET", "HEAD"}
+        else request.headers.get("Referer", "/"),
         "payments_are_sandbox": settings.PAYMENTS_ARE_SANDBOX,
     }
     if isinstance(user, User):
@@ -73,11 +75,11 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
 def buy(request: HttpRequest) -> HttpResponse:
     """The shop: GET shows the price of `?credits=`, POST goes to the payment page."""
     if request.method != "POST":
-        text = request.GET.get("credits", str(FIRST_AMOUNT))
+        text = typed_credits(request.GET) if "credits" in request.GET else str(FIRST_AMOUNT)
         form = {"credits": text, "mode": mode_of(request.GET.get("mode"))}
         return _shop(request, form)
     form = {
-        "credits": request.POST.get("credits", ""),
+        "credits": typed_credits(request.POST),
         "mode": mode_of(request.POST.get("mode")),
         "request_id": request.POST.get("request_id", ""),
     }
@@ -97,14 +99,6 @@ def buy(request: HttpRequest) -> HttpResponse:
     except Refusal as refusal:
         return _shop(request, form, refusal)
     return HttpResponseRedirect(url, status=303)
-
-
-def parse_credits(text: str) -> int | None:
-    """A whole number as people write it, thousands grouped or not: 5000, 5,000, 5 000."""
-    text = text.strip()
-    if len(text) > 20 or not (_PLAIN.fullmatch(text) or _GROUPED.fullmatch(text)):
-        return None
-    return int(re.sub("[^0-9]", "", text))
 
 
 def mode_of(text: str | None) -> str:
@@ -174,7 +168,7 @@ def price_of(text: str, tiers: Sequence[pricing.Tier]) -> dict[str, Any]:
     except Refusal as invalid:
         error = str(invalid)
     return {
-        "amount": f"{credits:,}" if quote else text,
+        "amount": number(quote.credits) if quote else text,
         "error": error,
         "quote": quote,
         "discount": quote.total - quote.list_total if quote else 0,

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -10,7 +10,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils import formats
+from django.utils import formats, timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -22,12 +22,11 @@ from billing import plans, pricing
 from billing.api import Refusal, View
 from billing.checkout import PriceChanged
 from billing.models import PlanChange, Subscription
-from billing.pages import latest_subscription, parse_cents, parse_credits, price_of
+from billing.pages import latest_subscription, parse_cents, price_of
 from billing.stripe_api import StripeRefused, StripeUnavailable
-from billing.templatetags.money import money, number
+from billing.templatetags.money import money
 from billing.views import stripe_refusal, valid_credits
-
-DAY: Final = "j F Y"
+from credits.numbers import number, parse_credits, typed_credits
 
 
 def _button(view: View) -> View:
@@ -49,13 +48,13 @@ def _button(view: View) -> View:
 @require_safe
 def plan(request: SignedInRequest) -> HttpResponse:
     """The plan, and the price of `?credits=` a month."""
-    return _page(request, request.GET.get("credits"))
+    return _page(request, typed_credits(request.GET) if "credits" in request.GET else None)
 
 
 @_button
 def change(request: SignedInRequest) -> HttpResponse:
     """Change the amount from the next renewal on."""
-    text = request.POST.get("credits", "")
+    text = typed_credits(request.POST)
     if request.POST.get("action") == "price":  # without JavaScript
         return HttpResponseRedirect(
             f"{reverse('plan')}?{urlencode({'credits': text})}#change", status=303
@@ -106,7 +105,9 @@ def _sentence(agreed: PlanChange) -> str:
     values = {
         "count": number(agreed.credits),
         "total": money(agreed.total),
-        "day": formats.date_format(agreed.starts_at, DAY) if agreed.starts_at else "",
+        "day": formats.date_format(timezone.localtime(agreed.starts_at), "DATE_FORMAT")
+        if agreed.starts_at
+        else "",
     }
     if not agreed.starts_at:
         return _("Changed: %(count)s credits for %(total)s a month.") % values

@@ -14,6 +14,7 @@ from billing.pricing import CURRENCY, Quote, quote
 from billing.stripe_api import Clock, StripeRefused
 from billing.stripe_objects import METADATA_TYPE
 from billing.subscriptions import Fetched, ask_for, record_subscription
+from credits.numbers import credits_in_words
 
 if TYPE_CHECKING:
     from stripe.params import SubscriptionUpdateParams
@@ -118,7 +119,7 @@ def _create_product(change: PlanChange, clock: Clock) -> None:
         "user_id": str(change.subscription.user_id),
         "change_id": str(change.pk),
     }
-    name = f"{change.credits:,} credits"
+    name = credits_in_words(change.credits)
     try:
         # Its id is its idempotency: there can't be a second one.
         stripe_api.call(

@@ -142,7 +142,7 @@ def table(tiers: Sequence[Tier], current: Tier | None) -> list[dict[str, Any]]:
         {
             "min": tier.min,
             "max": tier.max,
-            "unit_price": unit_price_text(tier.unit_price),
+            "unit_price": tier.unit_price,
             "discount_percent": discount_percent(tier, tiers),
             "current": tier == current,
         }

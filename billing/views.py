@@ -18,6 +18,7 @@ from billing.api import Refusal, endpoint, json_body, raw_body
 from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from credits import ledger
+from credits.numbers import number
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +57,9 @@ def valid_credits(value: Any) -> int:
             field="credits",
         )
     if value < MIN_CREDITS:
-        problem = _("The smallest purchase is %(min)s credits.") % {"min": f"{MIN_CREDITS:,}"}
+        problem = _("The smallest purchase is %(min)s credits.") % {"min": number(MIN_CREDITS)}
     elif value > MAX_CREDITS:
-        problem = _("The largest purchase is %(max)s credits.") % {"max": f"{MAX_CREDITS:,}"}
+        problem = _("The largest purchase is %(max)s credits.") % {"max": number(MAX_CREDITS)}
     else:
         return value
     raise Refusal(400, "credits_out_of_range", problem, field="credits")

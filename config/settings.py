@@ -153,6 +153,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.preferences.PreferencesMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -378,6 +379,15 @@ if not re.fullmatch(r"[^@\s<>\"?&]+@[^@\s<>\"?&]+", SUPPORT_EMAIL):
 # --- Language, time, files, logs --------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
+# Each in its own words, for the switch at the foot of the page.
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+FORMAT_MODULE_PATH = "config.formats"
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600  # seconds
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_SECURE = HTTPS
+# Of who has none, neither by choice nor by what the browser says.
 TIME_ZONE = "UTC"
 USE_TZ = True
 

@@ -6,6 +6,7 @@ from django.urls import include, path
 from django.views.decorators.cache import cache_control
 from django.views.generic import RedirectView
 
+from accounts import preferences
 from accounts.confirmation import ConfirmEmail, mail_sent
 from accounts.devices import devices
 from accounts.second_step import pages as second_step
@@ -38,6 +39,7 @@ urlpatterns = [
     path("dashboard/plan/resume", plan_pages.resume, name="plan_resume"),
     path("dashboard/receipts/<int:entry_id>", pages.receipt, name="receipt"),
     path("dashboard/account", account_pages.account, name="account"),
+    path("dashboard/account/time-zone", account_pages.time_zone, name="account_time_zone"),
     path("dashboard/account/export", account_pages.export, name="account_export"),
     path("dashboard/account/close", account_pages.close, name="account_close"),
     path("dashboard/account/closed", account_pages.closed, name="account_closed"),
@@ -49,6 +51,7 @@ urlpatterns = [
     path("api/billing/portal-link", views.portal_link, name="portal_link"),
     path("api/billing/webhook", views.webhook, name="webhook"),
     path("api/<path:rest>", errors.no_endpoint),
+    path("language", preferences.switch_language, name="language"),
     # Ours in place of allauth's, under its names.
     path("accounts/confirm-email/", mail_sent),
     path("accounts/confirm-email/<str:key>/", ConfirmEmail.as_view()),

@@ -17,9 +17,10 @@ from django.utils.translation import ngettext
 from accounts.models import User
 from billing import mails, refunds
 from billing.models import Dispute, Event, Purchase, Reconciliation, Refund
-from billing.templatetags.money import money, number
+from billing.templatetags.money import money
 from credits.admin.cells import to_the_second
 from credits.models import Adjustment, Lot
+from credits.numbers import number
 
 STALLED: Final = timedelta(minutes=10)
 """What the worker or a webhook does within seconds waits no longer than that."""

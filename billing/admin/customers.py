@@ -10,10 +10,10 @@ from django.utils.translation import gettext_lazy
 from billing.admin.refunds import sold_to
 from billing.models import Customer, Event, Refund, StripeCustomer
 from billing.stripe_objects import uuid_of
-from billing.templatetags.money import number
 from credits import ledger
 from credits.admin.cells import ReadOnlyAdmin, moment
 from credits.models import Adjustment, Entry, Hold, Transfer
+from credits.numbers import number
 
 ROWS: Final = 20
 """How many of the latest rows a customer's page shows of each."""

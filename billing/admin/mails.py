@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy, ngettext
 from accounts.requests import SignedInRequest
 from billing import mails
 from billing.models import Mail
-from billing.templatetags.money import number
 from credits.admin.cells import ReadOnlyAdmin, labelled, moment, to_the_second
+from credits.numbers import number
 
 
 class MailState(admin.SimpleListFilter):

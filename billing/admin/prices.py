@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy
 
 from billing.models import PriceTier
+from billing.templatetags.money import unit_price
 
 
 @admin.register(PriceTier)
@@ -16,7 +17,7 @@ class PriceTierAdmin(admin.ModelAdmin):
 
     @admin.display(description=gettext_lazy("each"))
     def each(self, tier: PriceTier) -> str:
-        return f"${tier.unit_price_e4 // 10_000}.{tier.unit_price_e4 % 10_000:04}"
+        return unit_price(tier.unit_price_e4)
 
     def has_delete_permission(self, request: HttpRequest, obj: PriceTier | None = None) -> bool:
         # Without the first one the smallest amounts would have no price.

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy
 from billing.models import Event, Reconciliation
 from billing.reconciliations import detail_of, kind_of, sums, table
 from credits.admin.cells import ReadOnlyAdmin, moment
+from credits.numbers import number
 
 ROWS: Final = 50
 """How many events are shown at once; the rest is counted."""
@@ -35,11 +36,11 @@ class ReconciliationAdmin(ReadOnlyAdmin):
         if result.finished_at is None:
             return _("Did not finish")
         count = result.counts["differences"]
-        return _("%(count)s still differ") % {"count": f"{count:,}"} if count else _("All agrees")
+        return _("%(count)s still differ") % {"count": number(count)} if count else _("All agrees")
 
     @admin.display(description=gettext_lazy("mended"))
     def mended(self, result: Reconciliation) -> str:
-        return f"{sum(result.counts.get('mended', {}).values()):,}"
+        return number(sum(result.counts.get("mended", {}).values()))
 
     @admin.display(description=gettext_lazy("took"))
     def took(self, result: Reconciliation) -> str:

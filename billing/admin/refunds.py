@@ -19,10 +19,11 @@ from billing import refunds
 from billing.models import Purchase, Refund
 from billing.refunds import CannotRefund, Part, Payment
 from billing.stripe_api import Clock, StripeRefused, StripeUnavailable
-from billing.templatetags.money import money, number
+from billing.templatetags.money import money
 from credits import ledger
 from credits.admin.cells import ReadOnlyAdmin, labelled, moment
 from credits.models import Entry, Kind
+from credits.numbers import number
 
 SOLD = [Kind.PURCHASE, Kind.RENEWAL]
 """What was paid for."""

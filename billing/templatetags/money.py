@@ -1,24 +1,32 @@
+"""Money and numbers as the reader's language writes them, and `static/js/pricing.js` too."""
+
 from django import template
-from django.contrib.humanize.templatetags.humanize import intcomma
+from django.utils.formats import get_format
+from django.utils.translation import pgettext
+
+from credits.numbers import MINUS, number, signed
 
 register = template.Library()
+register.filter(number)
+register.filter(signed)
 
 
 @register.filter
 def money(cents: int) -> str:
     """Cents as dollars: 499 is $4.99."""
-    sign, cents = ("\N{MINUS SIGN}", -cents) if cents < 0 else ("", cents)
-    return f"{sign}${intcomma(cents // 100)}.{cents % 100:02}"
+    sign, cents = (MINUS, -cents) if cents < 0 else ("", cents)
+    return f"{sign}{_dollars(cents // 100, f'{cents % 100:02}')}"
 
 
 @register.filter
-def signed(value: int) -> str:
-    """A movement with its sign."""
-    sign = "+" if value > 0 else "\N{MINUS SIGN}"
-    return f"{sign}{intcomma(abs(value))}"
+def unit_price(price: int) -> str:
+    """Ten-thousandths of a dollar: 95 is $0.0095."""
+    return _dollars(price // 10_000, f"{price % 10_000:04}")
 
 
-@register.filter
-def number(value: int) -> str:
-    """A whole number with its thousands grouped: 5,000."""
-    return intcomma(value)
+def _dollars(whole: int, decimals: str) -> str:
+    point = get_format("DECIMAL_SEPARATOR", use_l10n=True)
+    # Translators: US dollars. The number has its separators already; a space that is no place to
+    # break the line is U+00A0.
+    pattern = pgettext("money", "${amount}")
+    return pattern.format(amount=f"{number(whole)}{point}{decimals}")

@@ -1,7 +1,7 @@
 """Adjusting a balance: amount and reason, preview, and where it takes one, a second person."""
 
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.conf import settings
@@ -20,12 +20,33 @@ from accounts.requests import SignedInRequest
 from credits import adjustments, errors, ledger
 from credits.admin.cells import ReadOnlyAdmin, moment, signed
 from credits.models import MAX_CREDITS, Adjustment, Entry, Wallet
+from credits.numbers import MINUS, number, parse_credits
 
 Status = Adjustment.Status
 
+SIGNS: Final = ("+", "-", MINUS)
+
+
+class MovementField(forms.IntegerField):
+    """Credits with or without a sign, as people write them: Django's own takes 5.000 for 5."""
+
+    widget = forms.TextInput
+
+    def to_python(self, value: Any) -> int | None:
+        text = str(value or "").strip()
+        sign, digits = text[:1], text[1:]
+        if sign not in SIGNS:
+            sign, digits = "", text
+        if not text:
+            return None
+        credits = parse_credits(digits)
+        if credits is None:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid")
+        return -credits if sign in SIGNS[1:] else credits
+
 
 class AdjustmentForm(forms.Form):
-    amount = forms.IntegerField(
+    amount = MovementField(
         label=gettext_lazy("Credits"),
         min_value=-MAX_CREDITS,
         max_value=MAX_CREDITS,
@@ -66,7 +87,7 @@ def adjust_view(request: SignedInRequest, user_id: int) -> HttpResponse:
         known = adjustments.booked_or_asked(user, form.cleaned_data["key"])
         if known is None and balance + amount < 0:
             words = _("Only %(balance)s credits are there to take away.")
-            form.add_error("amount", words % {"balance": f"{balance:,}"})
+            form.add_error("amount", words % {"balance": number(balance)})
         elif "confirm" in request.POST:
             _adjust(request, user, form)
             return HttpResponseRedirect(request.get_full_path())
@@ -127,7 +148,7 @@ def _booked(entry: Entry, user: User) -> str:
     return _("%(amount)s credits booked; the balance of %(email)s after it is %(balance)s.") % {
         "amount": f"{entry.amount:+,}",
         "email": user.email,
-        "balance": f"{entry.balance:,}",
+        "balance": number(entry.balance),
     }
 
 

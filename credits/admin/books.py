@@ -1,7 +1,6 @@
 """Wallets, entries, lots and holds, to read. What has no page of its own stands on the entry's."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -17,6 +16,7 @@ from credits.admin.adjustments import adjust_view
 from credits.admin.cells import ReadOnlyAdmin, grouped, moment, signed
 from credits.admin.revenue import csv_view, revenue_view
 from credits.models import Draw, Entry, Hold, HoldDraw, Lot, Transfer, Wallet
+from credits.numbers import number
 
 
 @admin.register(Wallet)
@@ -54,7 +54,7 @@ class WalletAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("to spend now"))
     def available(self, wallet: Wallet) -> str:
-        return f"{ledger.balance_of(wallet.user):,}"
+        return number(ledger.balance_of(wallet.user))
 
     @admin.display(description=gettext_lazy("History"))
     def history(self, wallet: Wallet) -> str:
@@ -284,5 +284,5 @@ def _lines(lines: Iterable[tuple[str, str]]) -> SafeString:
     return format_html_join(mark_safe("<br>"), "{} {}", lines)
 
 
-def _grouped(**numbers: Any) -> dict[str, str]:
-    return {name: f"{number:,}" for name, number in numbers.items()}
+def _grouped(**values: int) -> dict[str, str]:
+    return {name: number(value) for name, value in values.items()}

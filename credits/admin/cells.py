@@ -11,6 +11,8 @@ from django.http import HttpRequest
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 
+from credits import numbers
+
 Cell = Callable[[Any, Any], str]
 """A method of an admin: the text of a row's column."""
 
@@ -30,12 +32,12 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 def grouped(model: type[models.Model], field: str) -> Cell:
     """A whole number with its thousands grouped: 5,000."""
-    return _cell(model, field, lambda value: f"{value:,}")
+    return _cell(model, field, numbers.number)
 
 
 def signed(model: type[models.Model], field: str) -> Cell:
     """A movement: grouped, with its sign."""
-    return _cell(model, field, lambda value: f"{value:+,}" if value else "0")
+    return _cell(model, field, numbers.signed)
 
 
 def moment(model: type[models.Model], field: str) -> Cell:

@@ -6,8 +6,6 @@ const form = document.querySelector('[data-price]');
 const plan = JSON.parse(document.getElementById('plan').textContent);
 const lang = document.documentElement.lang;
 const { number, money, each } = formats(lang, plan.currency);
-// What the field says must be read back by parseCredits and the server, whatever the language.
-const grouped = (value) => new Intl.NumberFormat('en-US').format(value);
 const signed = (cents) => (cents < 0 ? `\u2212${money(-cents)}` : money(cents));
 const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, key) => values[key]);
 const fill = (name, values) => filled(form.dataset[`text${name}`], values);
@@ -110,7 +108,7 @@ const render = ({ typing = false, quiet = false } = {}) => {
 
 const href = (credits) => filled(form.dataset.link, { credits, mode: mode?.value });
 const set = (credits) => {
-  amount.value = grouped(credits);
+  amount.value = number(credits);
   newRequest();
   render();
 };
@@ -121,7 +119,7 @@ const newRequest = () => { if (request) request.value = crypto.randomUUID(); };
 amount.addEventListener('input', () => { newRequest(); render({ typing: true }); });
 amount.addEventListener('change', () => {
   const credits = parseCredits(amount.value);
-  if (!problemWith(credits)) amount.value = grouped(credits);
+  if (!problemWith(credits)) amount.value = number(credits);
   render();
 });
 slider?.addEventListener('input', () => set(fromSlider(Number(slider.value), plan)));

@@ -1,12 +1,14 @@
 // The server's prices (billing/pricing.py), computed as one types: integers only, same tiers.
 // The server decides; a test compares the two for every amount.
 
-// A whole number as people write it: 5000, 5,000 or 5 000. Anything else is NaN: 5.5 is not 55.
-export const parseCredits = (text) => {
+// A whole number as people write it: 5000, 5,000 or 5 000; in German 5.000. Anything else is NaN: 5.5
+// is not 55. The server reads the same (credits/numbers.py), a test compares.
+export const parseCredits = (text, lang = document.documentElement.lang) => {
+  const group = new Intl.NumberFormat(lang).formatToParts(1e6).find(({ type }) => type === 'group');
+  const signs = ` '\u00a0\u202f\u2019${group?.value ?? ''}`.replace(/[\]\\^-]/g, '\\$&');
+  const grouped = new RegExp(`^[1-9][0-9]{0,2}([${signs}])[0-9]{3}(\\1[0-9]{3})*$`);
   const trimmed = text.trim();
-  const plain = /^[1-9][0-9]*$/.test(trimmed);
-  const grouped = /^[1-9][0-9]{0,2}([, '\u00a0\u202f\u2019])[0-9]{3}(\1[0-9]{3})*$/.test(trimmed);
-  if (trimmed.length > 20 || !(plain || grouped)) return NaN;
+  if (trimmed.length > 20 || !(/^[0-9]+$/.test(trimmed) || grouped.test(trimmed))) return NaN;
   return Number(trimmed.replace(/[^0-9]/g, ''));
 };
 

@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import closing as accounts_closing
+from accounts import preferences
 from accounts.models import Session, User
 from billing import checkout, closing, mails, stripe_api, webhooks
 from billing.models import BalanceAlert, Event, Mail, Purchase, StripeCustomer, Subscription
@@ -106,6 +107,7 @@ def is_open(user: User) -> bool:
 
 def test_it_ends_erases_and_keeps_what_it_says(browser, ada, staff, sandbox):
     elsewhere = signed_in()
+    preferences.choose(ada, language="de", time_zone="Europe/Berlin")
     once = buy(ada, sandbox)
     plan = buy(ada, sandbox, "subscription")
     checkout.start_checkout(ada, 700, "payment")
@@ -145,6 +147,7 @@ def test_it_ends_erases_and_keeps_what_it_says(browser, ada, staff, sandbox):
     assert ada.email.startswith("closed-")
     assert ada.email.endswith("@closed.invalid")
     assert (ada.is_active, ada.has_usable_password()) == (False, False)
+    assert (ada.language, ada.time_zone) == ("", "")
     assert ada.closed_at is not None
     (customer,) = sandbox.objects("customer")
     assert customer["deleted"] is True

@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from accounts import preferences
 from accounts.models import User
 from billing import export, mails
 from billing.models import (
@@ -88,6 +89,7 @@ def fill(user: User, mark: str, staff: User) -> None:
 def test_it_is_everything_about_oneself(browser, user, other_user, staff):
     fill(user, "ada", staff)
     fill(other_user, "mallory", staff)
+    preferences.choose(user, language="de", time_zone="Europe/Berlin")
     response = browser.get(URL)
     assert response["Content-Type"] == "application/json"
     assert "no-store" in response["Cache-Control"]
@@ -105,6 +107,7 @@ def test_it_is_everything_about_oneself(browser, user, other_user, staff):
     volatile = {"joined": "", "last_sign_in": "", "sessions": []}
     assert data["account"] | volatile == {
         "id": user.pk, "email": "ada@example.com", "joined": "", "last_sign_in": "",
+        "language": "de", "time_zone": "Europe/Berlin",
         "email_addresses": [{"email": "ada@example.com", "verified": True, "primary": True}],
         "second_step": [
             {"kind": "totp", "name": "ada’s app", "added": "2026-01-31T00:00:00Z", "last_used": None}

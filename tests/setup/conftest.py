@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-LINKED = ["accounts", "billing", "config", "credits", "static", "stripe_sandbox", "templates"]
+LINKED = [
+    *("accounts", "billing", "config", "credits"),
+    *("locale", "static", "stripe_sandbox", "templates"),
+]
 PATIENCE = 60  # seconds: two busy cores
 
 
