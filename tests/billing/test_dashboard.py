@@ -608,9 +608,9 @@ CHANGE, RESUME, CANCEL = "Change or cancel the plan", "Resume the plan", "Cancel
     [
         ("active", False, CHANGE, None),
         ("active", True, RESUME, "nothing more is charged"),
-        ("past_due", False, CANCEL, "A payment is due."),
+        ("past_due", False, CANCEL, "once the payment that is due has been made."),
         ("past_due", True, RESUME, "The payment that failed is still due."),
-        ("unpaid", False, CANCEL, "A payment is due."),
+        ("unpaid", False, CANCEL, "once the payment that is due has been made."),
         ("paused", False, CANCEL, "Paused: nothing is charged and no credits come."),
         ("canceled", False, None, "It has ended; your credits stay."),
         ("incomplete", False, None, None),
