@@ -90,7 +90,7 @@ def test_what_is_held_on_its_way_or_waits_is_shown(admin_client, staff, user):
     ledger.send(wallet, 1200, key="t")
     adjustments.adjust(user, 20_000, key="adjustment:1", reason="Why", staff=staff)
     page = admin_client.get(f"/admin/billing/customer/{user.pk}/change/").content.decode()
-    for shown in ("2,700</strong>", "1,100 held", "render:7", "1,200", "+20,000 credits", "+5,000"):
+    for shown in ("<dd>2,700</dd>", "<dd>1,100</dd>", "render:7", "1,200", "+20,000", "+5,000"):
         assert shown in page
 
 
