@@ -112,6 +112,9 @@ def _in_our_words(check: Callable[[], Any]) -> Any:
     """What the check answers. What it says of codes is said of the passkey."""
     try:
         return check()
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # JSON of another shape than a passkey's falls through the library's own checks.
+        raise ValidationError(NOT_ACCEPTED) from error
     except ValidationError as error:
         if getattr(error, "code", None) == "incorrect_code":
             raise ValidationError(NOT_ACCEPTED) from error

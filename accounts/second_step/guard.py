@@ -3,7 +3,7 @@
 Who works here has an authenticator app or a passkey, and has shown it in this session.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Final
 
 from allauth.account.adapter import get_adapter
@@ -43,13 +43,15 @@ class StaffMiddleware:
         user = request.user
         if not isinstance(user, User) or not is_required_of(user):
             return None  # who isn't staff gets no further than to the sign-in or a 403
-        if has_shown_step(request, user):
+        factors = dict(Authenticator.objects.filter(user=user).values_list("pk", "type"))
+        has_step = not set(STEPS).isdisjoint(factors.values())
+        if has_step and has_shown_one_of(factors, request, user):
             request.session.pop(WANTED, None)
             return None
         is_page = request.method in {"GET", "HEAD"}
         wanted = request.get_full_path() if is_page else reverse("admin:index")
         request.session[WANTED] = wanted
-        if not has_step(user):
+        if not has_step:
             return redirect("mfa_index")  # which says why
         method = get_adapter(request).get_reauthentication_methods(user)[0]
         return redirect(f"{method['url']}?{urlencode({'next': wanted})}")
@@ -59,18 +61,13 @@ def is_required_of(user: User | AnonymousUser) -> bool:
     return user.is_staff and not settings.DEBUG
 
 
-def has_step(user: User) -> bool:
-    return Authenticator.objects.filter(user=user, type__in=STEPS).exists()
-
-
-def has_shown_step(request: HttpRequest, user: User) -> bool:
+def has_shown_one_of(factors: Container[int], request: HttpRequest, user: User) -> bool:
     """Whether this session has shown a factor that its user still has.
 
     A session from before it was set up hasn't, and one whose factor was removed has no longer.
     """
     records = get_authentication_records(request, user)
-    shown = [record.get("id") for record in records if record["method"] == "mfa"]
-    return Authenticator.objects.filter(user=user, pk__in=shown).exists()
+    return any(record["method"] == "mfa" and record.get("id") in factors for record in records)
 
 
 def reauthentication_methods(user: User, methods: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -79,6 +76,8 @@ def reauthentication_methods(user: User, methods: list[dict[str, Any]]) -> list[
     Where a second step is required the password is not enough: with it alone, one could add a
     second step of one's own to somebody's account, or take theirs away.
     """
+    if not methods:  # nobody is signed in
+        return []
     kinds = set(Authenticator.objects.filter(user=user).values_list("type", flat=True))
     if is_required_of(user) and kinds.intersection(STEPS):
         methods = [method for method in methods if method["id"] != "reauthenticate"]

@@ -22,16 +22,17 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.generic import RedirectView
 
-from accounts.models import User
+from accounts.requests import SignedInRequest
 from accounts.second_step import guard
 
 
 class Index(IndexView):
     """What is on, and what to do."""
 
+    request: SignedInRequest
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user = self.request.user
-        assert isinstance(user, User)  # its parent lets nobody else in
         emails = EmailAddress.objects.filter(user=user)
         return super().get_context_data(**kwargs) | {
             "must_confirm_email": emails.filter(verified=False).exists(),

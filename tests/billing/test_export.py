@@ -78,7 +78,7 @@ def fill(user: User, mark: str, staff: User) -> None:
     Adjustment.objects.create(user=user, amount=5, reason=f"{mark}!", key=mark, asked_by=staff)
     mails.tell(user, "restored", f"charge:{mark}", credits=500)
     BalanceAlert.objects.create(user=user, threshold=100)
-    secret = {"secret": f"{mark} secret", "name": f"{mark}’s app"}
+    secret = {"secret": f"{mark} secret", "name": f"app of {mark}"}
     Authenticator.objects.create(user=user, type="totp", data=secret, created_at=DAY)
     Event.objects.create(
         stripe_id=f"evt_{mark}", type="charge.refunded", customer_id=f"cus_{mark}",
@@ -110,7 +110,8 @@ def test_it_is_everything_about_oneself(browser, user, other_user, staff):
         "language": "de", "time_zone": "Europe/Berlin",
         "email_addresses": [{"email": "ada@example.com", "verified": True, "primary": True}],
         "second_step": [
-            {"kind": "totp", "name": "ada’s app", "added": "2026-01-31T00:00:00Z", "last_used": None}
+            {"kind": "totp", "name": "app of ada", "added": "2026-01-31T00:00:00Z",
+             "last_used": None},
         ],
         "sessions": [], "sign_ins": [], "connected_accounts": [],
         "stripe_customer_id": "cus_ada", "low_balance_alert": 100,
@@ -135,7 +136,8 @@ def test_every_column_is_thought_of(browser, user, staff):
     """A new table that refers to users is exported, or named here with the reason why not."""
     known = {
         # Exported.
-        "account_emailaddress", "accounts_session", "mfa_authenticator", "billing_balancealert", "billing_mail",
+        "account_emailaddress", "accounts_session", "billing_balancealert", "billing_mail",
+        "mfa_authenticator",
         "billing_purchase", "billing_stripecustomer", "billing_subscription", "credits_adjustment",
         "credits_wallet", "socialaccount_socialaccount", "usersessions_usersession",
         # What one did as staff is the shop's; ids only.

@@ -7,6 +7,7 @@ from accounts.models import User
 from billing.models import Purchase
 from credits import ledger
 from credits.models import Entry
+from tests.second_step import add_app, code_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.browser]
 PASSWORD = "correct horse battery"
@@ -69,12 +70,14 @@ def test_one_purchase_from_sign_up_to_an_adjusted_balance(page, new_page, sandbo
     page.get_by_role("link", name="Return to").click()
     expect(page.get_by_role("heading", name="Dashboard")).to_be_visible()
 
-    User.objects.create_superuser("admin@example.com", PASSWORD)
+    secret = add_app(User.objects.create_superuser("admin@example.com", PASSWORD))
     staff = new_page()
     staff.goto("/admin/")
     staff.get_by_label("Email").fill("admin@example.com")
     staff.get_by_label("Password").fill(PASSWORD)
-    staff.get_by_role("button", name="Sign In").click()
+    staff.get_by_label("Password").press("Enter")
+    staff.get_by_label("Code from your app").fill(code_of(secret))
+    staff.get_by_role("button", name="Sign in").click()
     staff.get_by_role("link", name="Customers", exact=True).first.click()
     staff.locator("#searchbar").fill("ada@")
     staff.get_by_role("button", name="Search").click()
