@@ -35,8 +35,11 @@ urlpatterns = [
     # Ours in place of allauth's, under its names.
     path("accounts/confirm-email/", mail_sent),
     path("accounts/confirm-email/<str:key>/", ConfirmEmail.as_view()),
-    path("accounts/sessions/", devices),
-    path("accounts/", include("allauth.urls")),
+    path("accounts/sessions/", devices, name="usersessions_list"),
+    path("accounts/", include("allauth.account.urls")),
+    path("accounts/3rdparty/", include("allauth.socialaccount.urls")),
+    path("accounts/", include("allauth.socialaccount.providers.google.urls")),
+    path("accounts/", include("allauth.socialaccount.providers.github.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
 ]

@@ -14,7 +14,20 @@ from credits import ledger
 from tests.browser.test_story import PASSWORD
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.browser]
-PUBLIC = ["/credits", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/"]
+PUBLIC = [
+    "/credits",
+    "/accounts/login/",
+    "/accounts/signup/",
+    "/accounts/login/code/",
+    "/accounts/confirm-email/",
+    "/accounts/confirm-email/old/",
+    "/accounts/password/reset/",
+    "/accounts/password/reset/done/",
+    "/accounts/password/reset/key/1-old/",
+    "/accounts/password/reset/key/done/",
+    "/accounts/inactive/",
+    "/accounts/3rdparty/login/cancelled/",
+]
 SIGNED_IN = [
     "/credits?credits=499",
     "/dashboard",
@@ -27,6 +40,9 @@ SIGNED_IN = [
     "/dashboard/alerts",
     "/accounts/email/",
     "/accounts/password/change/",
+    "/accounts/sessions/",
+    "/accounts/3rdparty/",
+    "/accounts/logout/",
 ]
 # The sum of all layout shifts since the page began to load.
 SHIFT = """() => new Promise(done => {
