@@ -18,6 +18,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts import preferences
@@ -118,7 +119,7 @@ class AccountAdapter(DefaultAccountAdapter):
                 {"email": email_address.email},
             )
             return False
-        return super().confirm_email(request, email_address)
+        return bool(super().confirm_email(request, email_address))
 
 
 def _is_optional() -> bool:
@@ -135,6 +136,10 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
         "no_verified_email": _("Confirm your email address first: a new password is mailed to it."),
     }
 
+    def new_user(self, request: HttpRequest, sociallogin: SocialLogin) -> User:
+        # It may wait in the session, as JSON, which has no word for a database's default.
+        return User(date_joined=timezone.now())
+
     def get_app(self, request: HttpRequest, provider: str, client_id: str | None = None) -> Any:
         """404 for a provider whose keys are not set: its addresses exist, its buttons don't."""
         try:
@@ -142,16 +147,18 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):
         except SocialApp.DoesNotExist:
             raise Http404 from None
 
-    def authenticate_by_email(self, sociallogin: SocialLogin) -> tuple[User, str] | None:
+    def authenticate_by_email(self, sociallogin: SocialLogin) -> Any:
         """Whose account it is, if provider and owner have both confirmed the same address.
 
         An address that nobody confirmed here may be somebody else's who waits for its owner.
         """
-        found: tuple[User, str] | None = super().authenticate_by_email(sociallogin)
+        found = super().authenticate_by_email(sociallogin)
         if found is None:
             return None
         user, email = found
-        is_confirmed = EmailAddress.objects.filter(user=user, email=email, verified=True).exists()
+        is_confirmed = EmailAddress.objects.filter(
+            user_id=user.pk, email=email, verified=True
+        ).exists()
         return found if is_confirmed else None
 
     def populate_user(self, request: HttpRequest, sociallogin: SocialLogin, data: Any) -> Any:

@@ -1,13 +1,15 @@
 from typing import Any
 
-import allauth.mfa.admin  # noqa: F401 (registers what is unregistered below)
+import allauth.mfa.admin
+import allauth.socialaccount.admin
+import allauth.usersessions.admin  # noqa: F401 (they register what is unregistered below)
 from allauth.account.admin import EmailAddressAdmin as StockEmailAddressAdmin
 from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.models import Authenticator
-from allauth.socialaccount.admin import SocialAccount, SocialApp, SocialToken
-from allauth.usersessions.admin import UserSession
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from allauth.usersessions.models import UserSession
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
@@ -138,7 +140,7 @@ class EmailAddressAdmin(StockEmailAddressAdmin):
     Superusers may confirm one on the owner's behalf, on record.
     """
 
-    actions = ("send_link", "confirm")
+    actions = ["send_link", "confirm"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

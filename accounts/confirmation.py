@@ -39,8 +39,7 @@ def mail_sent(request: HttpRequest) -> HttpResponse:
 
 def _address(login: Login) -> str:
     """As it was typed, for an account that exists and for one that doesn't."""
-    email: str = login.email or (login.user.email if login.user else "")
-    return email
+    return login.email or str(login.user or "")
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -62,8 +61,8 @@ def _asked_here(request: HttpRequest, key: str) -> bool:
     confirmation = get_emailconfirmation_model().from_key(key)
     if confirmation is None:
         return False
-    user = request.user
-    if not user.is_authenticated:
-        login = unstash_login(request, peek=True)
-        user = login.user if login else None
-    return user == confirmation.email_address.user
+    owner = confirmation.email_address.user
+    if request.user.is_authenticated:
+        return request.user == owner
+    login = unstash_login(request, peek=True)
+    return login is not None and login.user == owner

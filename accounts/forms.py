@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Final
 from allauth.account import forms as stock
 from allauth.socialaccount.forms import SignupForm as StockSocialSignupForm
 from django import forms
-from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 EMAIL: Final = _("Email")
@@ -25,12 +24,10 @@ _ATTRIBUTES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
-class InOurWords:
+class InOurWords(forms.Form):
     """Labels of ours, no placeholders that repeat them, and the cursor at the first mistake."""
 
-    fields: dict[str, forms.Field]
-    errors: Mapping[str, Any]
-    labels: ClassVar[Mapping[str, str | Promise]] = {}
+    labels: ClassVar[Mapping[str, Any]] = {}
     rules_for: ClassVar[str] = ""
     """The field in which a password is chosen: its rules stand there before one types."""
 
@@ -42,11 +39,11 @@ class InOurWords:
             field.widget.attrs.pop("placeholder", None)
             field.widget.attrs.update(_ATTRIBUTES.get(name, {}))
             field.help_text = PASSWORD_RULES if name == self.rules_for else ""
-            field.label = self.labels.get(name, field.label)
+            field.label = self.labels.get(name) or field.label
             field.error_messages["required"] = _("Please fill this in.")
 
     def full_clean(self) -> None:
-        super().full_clean()  # type: ignore[misc]  # the form's
+        super().full_clean()
         if self.errors:
             wrong = [name for name in self.fields if name in self.errors]
             # What is wrong with all of it begins with the last: mostly the password.
@@ -58,7 +55,7 @@ class LoginForm(InOurWords, stock.LoginForm):
     labels = {"login": EMAIL, "password": PASSWORD}
 
 
-class SignupForm(InOurWords, stock.SignupForm):
+class SignupForm(InOurWords, stock.SignupForm):  # type: ignore[misc]  # its clean's type
     labels = {"email": EMAIL, "password1": PASSWORD}
     rules_for = "password1"
 
@@ -94,5 +91,5 @@ class SetPasswordForm(InOurWords, stock.SetPasswordForm):
     rules_for = "password1"
 
 
-class SocialSignupForm(InOurWords, StockSocialSignupForm):
+class SocialSignupForm(InOurWords, StockSocialSignupForm):  # type: ignore[misc]  # its clean's type
     labels = {"email": EMAIL}

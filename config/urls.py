@@ -55,7 +55,7 @@ urlpatterns = [
     # Ours in place of allauth's, under its names.
     path("accounts/confirm-email/", mail_sent),
     path("accounts/confirm-email/<str:key>/", ConfirmEmail.as_view()),
-    path("accounts/sessions/", devices),
+    path("accounts/sessions/", devices, name="usersessions_list"),
     path("accounts/2fa/", second_step.index, name="mfa_index"),
     path("accounts/2fa/totp/activate/", second_step.add_app, name="mfa_activate_totp"),
     path("accounts/2fa/webauthn/", second_step.passkeys, name="mfa_list_webauthn"),
@@ -66,7 +66,11 @@ urlpatterns = [
         second_step.confirm_by_passkey,
         name="mfa_reauthenticate_webauthn",
     ),
-    path("accounts/", include("allauth.urls")),
+    path("accounts/2fa/", include("allauth.mfa.urls")),
+    path("accounts/", include("allauth.account.urls")),
+    path("accounts/3rdparty/", include("allauth.socialaccount.urls")),
+    path("accounts/", include("allauth.socialaccount.providers.google.urls")),
+    path("accounts/", include("allauth.socialaccount.providers.github.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
 ]

@@ -105,7 +105,7 @@ def test_nor_make_staff_of_others(client, helper, user):
     form = {"email": "ada@new.example", "is_active": "on", "is_staff": "on", "is_superuser": "on"}
     assert client.post(f"/admin/accounts/user/{user.pk}/change/", form).status_code == 302
     user.refresh_from_db()
-    assert (user.email, user.is_staff, user.is_superuser) == ("ada@new.example", False, False)
+    assert (user.email, user.is_staff, user.is_superuser) == ("ada@example.com", False, False)
 
 
 def test_nor_act_as_other_staff(client, helper, staff):
