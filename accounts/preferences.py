@@ -81,6 +81,17 @@ def zones_by_region() -> dict[str, list[tuple[str, str]]]:
     return regions
 
 
+def answer_as_page(request: HttpRequest) -> None:
+    """Read and answer a form in the language of its page (its field `language`).
+
+    Another may have been chosen in another window meanwhile, in which its numbers mean nothing.
+    """
+    code = request.POST.get("language", "")
+    if code in languages():
+        translation.activate(code)
+        request.LANGUAGE_CODE = code
+
+
 @require_POST
 def switch_language(request: HttpRequest) -> HttpResponse:
     """Choose a language, here and in the account, and go on with the page that it was chosen on."""
