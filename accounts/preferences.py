@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone, translation
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 from django.views.i18n import set_language
 
@@ -19,8 +20,16 @@ COOKIE: Final = "tz"
 """Where the browser says its time zone (`static/js/theme.js`)."""
 
 REGIONS: Final = {
-    *("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe"),
-    *("Indian", "Pacific"),
+    "Africa": gettext_lazy("Africa"),
+    "America": gettext_lazy("America"),
+    "Antarctica": gettext_lazy("Antarctica"),
+    "Arctic": gettext_lazy("Arctic"),
+    "Asia": gettext_lazy("Asia"),
+    "Atlantic": gettext_lazy("Atlantic"),
+    "Australia": gettext_lazy("Australia"),
+    "Europe": gettext_lazy("Europe"),
+    "Indian": gettext_lazy("Indian Ocean"),
+    "Pacific": gettext_lazy("Pacific"),
 }
 """Of the zones that are offered; the others are old names and offsets."""
 
@@ -67,8 +76,20 @@ def zones_by_region() -> dict[str, list[tuple[str, str]]]:
     for name in sorted(_zones()):
         region, _, place = name.partition("/")
         if region in REGIONS:
-            regions.setdefault(region, []).append((name, place.replace("_", " ")))
+            words = str(REGIONS[region])
+            regions.setdefault(words, []).append((name, place.replace("_", " ")))
     return regions
+
+
+def answer_as_page(request: HttpRequest) -> None:
+    """Read and answer a form in the language of its page (its field `language`).
+
+    Another may have been chosen in another window meanwhile, in which its numbers mean nothing.
+    """
+    code = request.POST.get("language", "")
+    if code in languages():
+        translation.activate(code)
+        request.LANGUAGE_CODE = code
 
 
 @require_POST

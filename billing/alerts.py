@@ -12,10 +12,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from accounts import preferences
 from accounts.requests import SignedInRequest
 from billing import low_balance
 from credits import ledger
-from credits.numbers import number, parse_credits, typed_credits
+from credits.numbers import number, parse_credits
 
 MAX_THRESHOLD: Final = 1_000_000
 """Credits: ten of the largest purchases."""
@@ -31,7 +32,8 @@ def alerts(request: SignedInRequest) -> HttpResponse:
         low_balance.set_threshold(request.user, 0)
         messages.success(request, _("Saved: no mails about a low balance."))
         return HttpResponseRedirect(reverse("alerts"), status=303)
-    text = typed_credits(request.POST, "threshold")
+    preferences.answer_as_page(request)
+    text = request.POST.get("threshold", "")
     threshold = parse_credits(text)
     if threshold is None or not 1 <= threshold <= MAX_THRESHOLD:
         return _form(request, 0, refused=text)

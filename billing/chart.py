@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from django.utils.translation import pgettext
+
 from credits.numbers import number
 from credits.statement import Day
 
@@ -90,7 +92,13 @@ def _step(most: int) -> int:
 
 
 def _short(value: int, step: int) -> str:
-    for unit, letter in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (1000, "k")):
+    # Translators: a number of thousands, millions, billions (10^9) or trillions beside a chart.
+    for unit, words in (
+        (10**12, pgettext("short number", "%(number)sT")),
+        (10**9, pgettext("short number", "%(number)sB")),
+        (10**6, pgettext("short number", "%(number)sM")),
+        (1000, pgettext("short number", "%(number)sk")),
+    ):
         if step % unit == 0 and value:
-            return f"{number(value // unit)}{letter}"
+            return words % {"number": number(value // unit)}
     return number(value)

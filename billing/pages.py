@@ -24,6 +24,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
+from accounts import preferences
 from accounts.models import User
 from accounts.requests import SignedInRequest
 from billing import chart, history, pricing, receipts
@@ -35,7 +36,7 @@ from billing.views import buy as buy_or_refuse
 from billing.views import is_prefetch, valid_credits
 from credits import ledger, statement
 from credits.models import Entry, Kind, Wallet
-from credits.numbers import number, parse_credits, typed_credits
+from credits.numbers import in_digits, number, parse_credits
 
 PICKS: Final = [100, 500, 2000, 5000, 20000]
 FIRST_AMOUNT: Final = 500
@@ -75,11 +76,12 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
 def buy(request: HttpRequest) -> HttpResponse:
     """The shop: GET shows the price of `?credits=`, POST goes to the payment page."""
     if request.method != "POST":
-        text = typed_credits(request.GET) if "credits" in request.GET else str(FIRST_AMOUNT)
+        text = in_digits(request.GET.get("credits", str(FIRST_AMOUNT)))
         form = {"credits": text, "mode": mode_of(request.GET.get("mode"))}
         return _shop(request, form)
+    preferences.answer_as_page(request)
     form = {
-        "credits": typed_credits(request.POST),
+        "credits": in_digits(request.POST.get("credits", "")),
         "mode": mode_of(request.POST.get("mode")),
         "request_id": request.POST.get("request_id", ""),
     }

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from accounts import preferences
 from accounts.models import User
 from accounts.requests import SignedInRequest
 from billing import plans, pricing
@@ -26,7 +27,7 @@ from billing.pages import latest_subscription, parse_cents, price_of
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from billing.templatetags.money import money
 from billing.views import stripe_refusal, valid_credits
-from credits.numbers import number, parse_credits, typed_credits
+from credits.numbers import in_digits, number, parse_credits
 
 
 def _button(view: View) -> View:
@@ -48,13 +49,14 @@ def _button(view: View) -> View:
 @require_safe
 def plan(request: SignedInRequest) -> HttpResponse:
     """The plan, and the price of `?credits=` a month."""
-    return _page(request, typed_credits(request.GET) if "credits" in request.GET else None)
+    return _page(request, request.GET.get("credits"))
 
 
 @_button
 def change(request: SignedInRequest) -> HttpResponse:
     """Change the amount from the next renewal on."""
-    text = typed_credits(request.POST)
+    preferences.answer_as_page(request)
+    text = in_digits(request.POST.get("credits", ""))
     if request.POST.get("action") == "price":  # without JavaScript
         return HttpResponseRedirect(
             f"{reverse('plan')}?{urlencode({'credits': text})}#change", status=303

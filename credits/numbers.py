@@ -1,10 +1,8 @@
 """Whole numbers as the reader's language writes them, and read back."""
 
 import re
-from collections.abc import Mapping
 from typing import Final
 
-from django.conf import settings
 from django.utils.formats import get_format, number_format
 from django.utils.translation import ngettext
 
@@ -34,29 +32,25 @@ def credits_in_words(count: int) -> str:
     return words % {"count": number(count)}
 
 
-def parse_credits(text: str, language: str | None = None) -> int | None:
+def parse_credits(text: str) -> int | None:
     """A whole number as people write it, thousands grouped or not: 5000, 5,000, 5 000.
 
-    `language` is that of the page that it was typed on, else the active one. 5.000 is five thousand
-    in German and nothing in English, where it may be meant as five: so no text is one number in
-    one language and another in another. Decimals are no whole numbers, not even 5,0.
-    `parseCredits` in `static/js/pricing.js` reads the same.
+    5.000 is five thousand in German and nothing in English, where it may be meant as five: no text
+    is one number in one language and another in another. Decimals are no whole numbers, not even
+    5,0. `parseCredits` in `static/js/pricing.js` reads the same.
     """
     text = text.strip()
-    group = re.escape(_SPACES + get_format("THOUSAND_SEPARATOR", language, use_l10n=True))
+    group = re.escape(_SPACES + get_format("THOUSAND_SEPARATOR", use_l10n=True))
     grouped = rf"[1-9][0-9]{{0,2}}([{group}])[0-9]{{3}}(\1[0-9]{{3}})*"
     if len(text) > _LONGEST or not re.fullmatch(rf"[0-9]+|{grouped}", text):
         return None
     return int(re.sub("[^0-9]", "", text))
 
 
-def typed_credits(form: Mapping[str, str], field: str = "credits") -> str:
-    """What a form's amount field says: in plain digits if it is a number where it was typed.
+def in_digits(text: str) -> str:
+    """The number that a text is, in plain digits: the same in every language, so fit for a link.
 
-    The form's hidden `language` says where. Plain digits are the same number everywhere, so a page
-    may be shown in another language, or linked to, with them.
+    What is no number stays as it was typed.
     """
-    text, language = form.get(field, ""), form.get("language", "")
-    is_known = language in dict(settings.LANGUAGES)
-    credits = parse_credits(text, language if is_known else None)
+    credits = parse_credits(text)
     return text if credits is None else str(credits)

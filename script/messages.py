@@ -94,7 +94,7 @@ def updated(language: str, template: Catalog) -> Catalog:
     catalog.update(template)
     catalog.obsolete.clear()
     for message in catalog:
-        if message.id and not any(message.string):  # nothing that was like something else
+        if message.id and not any(message.string or ()):  # nothing that was like something else
             message.flags.discard("fuzzy")
     return catalog
 
@@ -107,26 +107,36 @@ def read(language: str) -> Catalog:
 def po_bytes(catalog: Catalog) -> bytes:
     """With the files that a text is in, without lines and dates: a change shows what changed."""
     body = BytesIO()
-    write_po(
-        body, catalog, width=100, omit_header=True, sort_by_file=True, include_lineno=False
-    )  # fmt: skip
-    header = (
-        'msgid ""\nmsgstr ""\n'
-        f'"Language: {catalog.locale_identifier}\\n"\n'
-        '"MIME-Version: 1.0\\n"\n'
-        '"Content-Type: text/plain; charset=UTF-8\\n"\n'
-        '"Content-Transfer-Encoding: 8bit\\n"\n'
-        f'"Plural-Forms: {catalog.plural_forms}\\n"\n\n'
-    )
-    return header.encode() + body.getvalue().strip() + b"\n"
+    write_po(body, catalog, width=100, omit_header=True, sort_by_file=True, include_lineno=False)
+    header = "".join(f'"{name}: {value}\\n"\n' for name, value in _header(catalog))
+    return f'msgid ""\nmsgstr ""\n{header}\n'.encode() + body.getvalue().strip() + b"\n"
 
 
 def mo_bytes(catalog: Catalog) -> bytes:
     """Compiled; the same for the same texts, so that a test can compare."""
+    lean = _Lean(locale=catalog.locale, charset="utf-8")
+    for message in catalog:
+        if message.id and not message.fuzzy:
+            lean[message.id] = message
     body = BytesIO()
-    # From the written form: its header has no dates.
-    write_mo(body, read_po(BytesIO(po_bytes(catalog)), locale=catalog.locale_identifier))
+    write_mo(body, lean)
     return body.getvalue()
+
+
+class _Lean(Catalog):
+    """A catalogue whose header says neither when nor by which version it was made."""
+
+    mime_headers = property(lambda self: _header(self))  # type: ignore[assignment]
+
+
+def _header(catalog: Catalog) -> list[tuple[str, str]]:
+    return [
+        ("Language", str(catalog.locale_identifier)),
+        ("MIME-Version", "1.0"),
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Transfer-Encoding", "8bit"),
+        ("Plural-Forms", catalog.plural_forms),
+    ]
 
 
 def problems(catalog: Catalog) -> list[str]:
@@ -141,7 +151,7 @@ def problems(catalog: Catalog) -> list[str]:
 
 def problems_of(message: Message, plurals: int) -> Iterator[str]:
     originals = message.id if isinstance(message.id, (list, tuple)) else (message.id,)
-    texts = message.string if isinstance(message.string, (list, tuple)) else (message.string,)
+    texts = message.string if isinstance(message.string, (list, tuple)) else (message.string or "",)
     if message.fuzzy:
         yield "fuzzy"
     if not all(texts):

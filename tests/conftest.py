@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.core.cache import cache
 from django.db import connection, connections
+from django.utils import translation
 
 from accounts.models import User
 from billing.models import PriceTier
@@ -46,6 +47,13 @@ def _guard_truncate(*, enabled: bool) -> None:
         for table in NO_TRUNCATE:
             verb = "ENABLE" if enabled else "DISABLE"
             cursor.execute(f"ALTER TABLE {table} {verb} TRIGGER {table}_no_truncate")
+
+
+@pytest.fixture(autouse=True)
+def _language() -> Iterator[None]:
+    """A request leaves its language behind; the next test begins without."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 from billing import pricing
 from billing.models import MAX_CREDITS, MIN_CREDITS
 from billing.pages import FIRST_AMOUNT, mode_of, price_of
-from credits.numbers import typed_credits
+from credits.numbers import in_digits
 from website import stairs
 
 
@@ -24,7 +24,7 @@ def landing(request: HttpRequest) -> HttpResponse:
         return redirect("dashboard")
     mode = mode_of(request.GET.get("mode"))
     tiers = pricing.load_tiers()
-    text = typed_credits(request.GET) if "credits" in request.GET else str(FIRST_AMOUNT)
+    text = in_digits(request.GET.get("credits", str(FIRST_AMOUNT)))
     return render(
         request,
         "website/landing.html",
