@@ -119,11 +119,11 @@ class AccountAdapter(DefaultAccountAdapter):
                 {"email": email_address.email},
             )
             return False
-        return bool(super().confirm_email(request, email_address))
+        return super().confirm_email(request, email_address)
 
 
 def _is_optional() -> bool:
-    return app_settings.EMAIL_VERIFICATION == EmailVerificationMethod.OPTIONAL
+    return bool(app_settings.EMAIL_VERIFICATION == EmailVerificationMethod.OPTIONAL)
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):

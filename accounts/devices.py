@@ -11,6 +11,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
@@ -55,3 +56,11 @@ def sign_out_elsewhere(user: User, *, here: str | None) -> None:
     """End all sessions of the user's but this one."""
     Session.objects.filter(user=user).exclude(session_key=here).delete()
     UserSession.objects.filter(user=user).exclude(session_key=here).delete()
+
+
+def forget_old() -> int:
+    """Delete sessions that have expired, and what was noted of sign-ins whose session is over."""
+    sessions, _ = Session.objects.filter(expire_date__lt=timezone.now()).delete()
+    over = UserSession.objects.exclude(session_key__in=Session.objects.values("session_key"))
+    sign_ins, _ = over.delete()
+    return sessions + sign_ins

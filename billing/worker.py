@@ -14,6 +14,7 @@ from typing import Final
 
 from django.db import Error, OperationalError, close_old_connections, connection
 
+from accounts import devices
 from billing import abandoned, low_balance, mails
 from credits import ledger
 
@@ -34,6 +35,7 @@ JOBS: Final = (
     Job("expiry", 60, ledger.expire_due),
     Job("low balance", 60, low_balance.Watch()),  # after what has expired
     Job("abandoned orders", 3600, abandoned.close_abandoned),
+    Job("old sign-ins", 3600, devices.forget_old),
 )
 
 TICK: Final = 1

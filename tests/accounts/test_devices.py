@@ -1,9 +1,13 @@
 """Where one is signed in, and signing out there."""
 
+from datetime import timedelta
+
 import pytest
 from allauth.usersessions.models import UserSession
 from django.test import Client
+from django.utils import timezone
 
+from accounts import devices
 from accounts.models import Session, User
 from accounts.templatetags.devices import device
 from tests.accounts.conftest import PASSWORD
@@ -108,6 +112,17 @@ def test_a_new_password_ends_the_others(phone, laptop):
     page = laptop.get(PAGE).content.decode()
     assert "iPhone" not in page
     assert "This device" in page
+
+
+def test_what_is_over_is_forgotten(phone, laptop):
+    assert devices.forget_old() == 0
+    Session.objects.filter(session_key=phone.session.session_key).update(
+        expire_date=timezone.now() - timedelta(seconds=1)
+    )
+    assert devices.forget_old() == 2
+    (left,) = UserSession.objects.all()
+    assert left.session_key == laptop.session.session_key
+    assert is_signed_in(laptop)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What allauth's mails say and look like, and what becomes of them when no server takes them."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import allauth
@@ -26,7 +27,7 @@ CONTEXT = {
     "provider": {"name": "GitHub"},
     "ip": "203.0.113.7",
     "user_agent": "Mozilla/5.0 (Windows NT 10.0) Gecko/20100101 Firefox/130.0",
-    "timestamp": timezone.now(),
+    "timestamp": datetime(2026, 1, 31, 14, 15, tzinfo=UTC),
 }
 MAILS = {
     "account/email/email_confirmation_signup": ("Confirm your email address", "confirm-email/KEY/"),
@@ -51,7 +52,8 @@ NOTICES = list(MAILS)[6:]
 def test_each_is_ours_in_text_and_html(rf, settings, prefix):
     settings.SITE_NAME, settings.BASE_URL = "Tokens & Co", "https://tokens.example"
     subject, path = MAILS[prefix]
-    with context.request_context(rf.get("/", headers={"host": "testserver"})):
+    request = rf.get("/", headers={"host": "testserver"})
+    with context.request_context(request), timezone.override("Asia/Tokyo"):
         get_adapter().send_mail(prefix, "ada@example.com", dict(CONTEXT))
     (message,) = mail.outbox
     assert message.subject == f"[Tokens & Co] {subject}"
@@ -71,6 +73,7 @@ def test_each_is_ours_in_text_and_html(rf, settings, prefix):
         for alien in ("testserver", "example.com/", "127.0.0.1", "Hello from", "Thank you for"):
             assert alien not in part
     assert ("Firefox on Windows" in message.body) == (prefix in NOTICES)
+    assert ("Jan. 31, 2026, 2:15 p.m. (UTC)" in message.body) == (prefix in NOTICES)
 
 
 def test_none_of_allauths_own_is_left():

@@ -42,6 +42,17 @@ def test_but_not_at_another_site(client, member, sign_in, next_url):
     assert sign_up(client, "new@example.com", f"?next={next_url}")["Location"] == "/dashboard"
 
 
+def test_one_stays_signed_in_for_two_weeks(client, member, sign_in):
+    assert sign_in().cookies["sessionid"]["max-age"] == 14 * 24 * 3600
+
+
+def test_after_five_wrong_passwords_the_right_one_has_to_wait(client, member, sign_in):
+    for _ in range(5):
+        assert "password is wrong" in sign_in(password="wrong").content.decode()
+    assert "Too many tries" in sign_in().content.decode()
+    assert client.get("/dashboard").status_code == 302
+
+
 def test_where_one_wanted_to_go_is_kept_between_the_pages(client):
     query = "?next=/dashboard/account"
     for path in ("/accounts/login/", "/accounts/signup/", "/accounts/login/code/"):

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.socialaccount.models import SocialAccount
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core import mail
 from django.db import connection, transaction
@@ -38,6 +39,9 @@ def ada(settings) -> User:
     user = User.objects.create_user(EMAIL, PASSWORD)
     EmailAddress.objects.create(user=user, email=EMAIL, verified=True, primary=True)
     EmailAddress.objects.create(user=user, email="ada.old@example.com", verified=True)
+    SocialAccount.objects.create(
+        user=user, provider="github", uid="17", extra_data={"name": "Ada Lovelace"}
+    )
     return user
 
 
@@ -47,7 +51,7 @@ def browser(ada) -> Client:
 
 
 def signed_in(email: str = EMAIL) -> Client:
-    client = Client()
+    client = Client(headers={"user-agent": "The browser of Ada Lovelace"})
     client.post("/accounts/login/", {"login": email, "password": PASSWORD})
     assert client.get("/dashboard").status_code == 200
     return client
