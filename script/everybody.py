@@ -209,4 +209,3 @@ def _subscribe(user: User, status: str, **terms: Any) -> None:
         currency="usd", current_period_end=timezone.now() + timedelta(days=9),
         fetched_at=timezone.now(), **terms,
     )  # fmt: skip
-
