@@ -180,7 +180,8 @@ def _sheet(names: list[str]) -> str:
 <style>
   body {{ display: grid; grid-template-columns: repeat(4, 1fr); gap: 1rem; font: 13px system-ui; }}
   a {{ display: flex; flex-direction: column-reverse; justify-content: flex-end; }}
-  img {{ width: 100%; max-height: 30rem; object-fit: cover; object-position: top; border: 1px solid; }}
+  img {{ width: 100%; max-height: 30rem; border: 1px solid; }}
+  img {{ object-fit: cover; object-position: top; }}
 </style>
 {figures}
 </html>
