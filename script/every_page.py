@@ -67,7 +67,7 @@ PAGES = [
     Page("shop-price-changed", "/credits", newcomer, post=ORDER, status=409),
     Page("shop-subscribed", "/credits?credits=1234", regular),
     Page("success-paid", "/credits/success?purchase={paid}", regular),
-    Page("success-pending", "/credits/success?purchase={pending}", regular),
+    Page("success-pending", "/credits/success?purchase={pending}", debtor),
     Page("success-settling", "/credits/success?purchase={settling}", busy),
     Page("success-review", "/credits/success?purchase={review}", busy),
     Page("success-settled", "/credits/success?purchase={settled}", busy),
