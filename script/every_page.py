@@ -1,18 +1,21 @@
 """Every page of the site: its name, its address, and who sees it in which state.
 
-Tests hold each of them to the budgets, and `script/screenshots` photographs it. A new page is a line in
-`PAGES`; a test finds the address that has none. Django must be set up before this is imported.
+Tests hold each of them to the budgets, and `script/screenshots` photographs it. A new page is a
+line in `PAGES`; a test finds the address that has none. Django must be set up before this is
+imported.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urljoin
 
 from allauth.core import ratelimit
 from django.core import exceptions
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, override_settings
 from django.urls import path
+from playwright.sync_api import Page as Tab
 
 from accounts.models import User
 from config import errors, urls
@@ -52,6 +55,8 @@ class Page:
 
 
 ORDER = {"credits": "500", "mode": "payment", "expected_total": "400"}
+WRONG = {"password": "x"}
+NO_NUMBER = {"low": "on", "threshold": "x"}
 FOREIGN = {"Sec-Fetch-Site": "cross-site"}
 
 PAGES = [
@@ -62,7 +67,7 @@ PAGES = [
     Page("shop-price-changed", "/credits", newcomer, post=ORDER, status=409),
     Page("shop-subscribed", "/credits?credits=1234", regular),
     Page("success-paid", "/credits/success?purchase={paid}", regular),
-    Page("success-pending", "/credits/success?purchase={pending}", regular),
+    Page("success-pending", "/credits/success?purchase={pending}", debtor),
     Page("success-settling", "/credits/success?purchase={settling}", busy),
     Page("success-review", "/credits/success?purchase={review}", busy),
     Page("success-settled", "/credits/success?purchase={settled}", busy),
@@ -125,7 +130,6 @@ PAGES = [
     Page("error-403", "/fails/403", newcomer, status=403),
     Page("error-403-form", "/fails/form", status=403),
     Page("error-404", "/nowhere", status=404),
-    Page("error-413", "/fails/413", status=400),
     Page("error-429", "/fails/429", status=429),
     Page("error-500", "/fails/500", status=500),
     Page("error-503", "/fails/503", newcomer, status=503),
@@ -157,11 +161,28 @@ PAGES = [
 PEOPLE = list(dict.fromkeys(page.who for page in PAGES if page.who is not None))
 
 
-def session_for(page: Page, user: User | None, places: Places) -> Client:
+def bring(tab: Tab, site: str, page: Page, accounts: Mapping[Person, User], places: Places) -> str:
+    """Have a browser's tab signed in, and the page at its address also where the site answers none
+    there. Answers the address."""
+    client = session_for(page, accounts, places)
+    tab.context.clear_cookies()
+    tab.context.add_cookies(
+        [{"name": name, "value": one.value, "url": site} for name, one in client.cookies.items()]
+    )
+    tab.unroute_all()
+    address = urljoin(site, page.address.format(**places))
+    if not page.is_served:
+        answer = ask(page, client, places)
+        told = {"status": answer.status_code, "headers": dict(answer.headers)}
+        tab.route(address, lambda route: route.fulfill(body=answer.content, **told))
+    return address
+
+
+def session_for(page: Page, accounts: Mapping[Person, User], places: Places) -> Client:
     """A session of its own, signed in, in which the page can be asked for."""
     client = Client(raise_request_exception=False)
-    if user is not None:
-        client.force_login(user)
+    if page.who is not None:
+        client.force_login(accounts[page.who])
     if page.before is not None:
         address, fields = page.before
         client.post(address, _filled(fields, places))

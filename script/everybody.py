@@ -79,13 +79,10 @@ def regular(user: User) -> Places:
     _buy(user, 2000, "subscription")
     _spend(wallet, 206, 330, 143, 94)
     _spread(wallet, MONTH)
-    pending = _order(user, 1234, "payment")
     return {
         "customer": user.pk,
         "entry": Entry.objects.get(key=f"purchase:{bought.pk}").pk,
         "paid": bought.pk,
-        "pending": pending.pk,
-        "payment_page": pending.stripe_session_url,
         "off": low_balance.off_path(user),
     }
 
@@ -126,12 +123,13 @@ def leaving(user: User) -> Places:
 
 
 def debtor(user: User) -> Places:
-    """Has spent what was refunded later."""
+    """Has spent what was refunded later, and ordered again."""
     wallet = ledger.wallet_of(user)
     ledger.grant(wallet, 500, key="g", kind="purchase", paid=475)
     ledger.spend(wallet, 420, key="s", note="A picture of a cat")
     ledger.revoke(wallet, 500, of="g", key="r", kind="refund")
-    return {}
+    pending = _order(user, 1234, "payment")
+    return {"pending": pending.pk, "payment_page": pending.stripe_session_url}
 
 
 def staff(user: User) -> Places:

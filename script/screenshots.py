@@ -1,68 +1,69 @@
-"""Photographs the pages, of a site of its own with made-up data, to `var/screenshots`."""
+"""Photographs every page, of a site of its own with made-up data, to `var/screenshots`.
 
+`--readme` makes the four pictures of the README in `docs/images` instead.
+"""
+
+import argparse
+import html
+import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import check
 import postgres
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page as Tab
+from playwright.sync_api import sync_playwright
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "var" / "screenshots"
-EMAIL, STAFF, PASSWORD = "ada@example.com", "admin@example.com", "correct horse battery"
+IMAGES = ROOT / "docs" / "images"
 SIZES = {"phone": (390, 844), "desktop": (1280, 900)}
 THEMES = ("light", "dark")
+README = {
+    "shop-deal": [("desktop", "light"), ("phone", "light")],
+    "dashboard": [("desktop", "dark")],
+    "stand-in-pay": [("desktop", "light")],
+}
+LARGEST_IMAGE = 150 * 1024  # bytes, of the README's
 START_TIMEOUT = 60  # seconds
-PATIENCE = 30_000  # milliseconds
-
-# The rest is bought in the browser, as anybody would.
-SEED = f"""
-from allauth.account.models import EmailAddress
-from accounts.models import User
-for email, make in (
-    ({EMAIL!r}, User.objects.create_user),
-    ({STAFF!r}, User.objects.create_superuser),
-):
-    user = make(email, {PASSWORD!r})
-    EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
-"""
-MOVE = f"""
-from accounts.models import User
-from credits import ledger
-ada, staff = (User.objects.get(email=email) for email in ({EMAIL!r}, {STAFF!r}))
-wallet = ledger.wallet_of(ada)
-ledger.spend(wallet, 206, key="job:1", note="412 summaries")
-ledger.adjust(wallet, 250, key="adjustment:1", note="Goodwill after the outage", actor=staff)
-ledger.spend(wallet, 94, key="job:2", note="188 summaries")
-"""
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="script/screenshots", description=__doc__)
+    parser.add_argument("--readme", action="store_true", help="only those of the README")
+    for_readme = parser.parse_args(arguments).readme
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all is cleaned up
-    OUT.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         state = stack.enter_context(TemporaryDirectory())
         env = _environment(Path(state), stack.enter_context(postgres.throwaway()))
         _manage(env, "migrate", "-v0")
-        _manage(env, "shell", "-v0", "-c", SEED)
+        _manage(env, "collectstatic", "--noinput", "-v0")
         _start(stack, env, "-m", "stripe_sandbox")
         _start(stack, env, "-m", "gunicorn", "config.wsgi")
-        site, sandbox = env["BASE_URL"], env["STRIPE_API_BASE"]
-        _wait_for(f"{site}/healthz")
-        _wait_for(f"{sandbox}/sandbox")
+        _wait_for(f"{env['BASE_URL']}/healthz")
+        _wait_for(f"{env['STRIPE_API_BASE']}/sandbox")
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=os.environ["CHROME"])
         stack.callback(browser.close)
-        _tell_the_story(browser, env)
-    print(f"{len(list(OUT.glob('*.png')))} pictures are in {OUT.relative_to(ROOT)}.")
+        context = browser.new_context(
+            reduced_motion="reduce", device_scale_factor=2 if for_readme else 1
+        )
+        os.environ.update(env)
+        if for_readme:
+            _photograph_for_readme(context.new_page(), env)
+        else:
+            _photograph_all(context.new_page(), env)
 
 
 def _environment(state: Path, database: str) -> dict[str, str]:
@@ -72,12 +73,11 @@ def _environment(state: Path, database: str) -> dict[str, str]:
         "BASE_URL": f"http://{site}",
         "BIND": site,
         "DATABASE_URL": database,
-        "DEBUG": "on",
+        "LOG_LEVEL": "error",
         "STRIPE_API_BASE": f"http://{sandbox}",
         "STRIPE_REDIRECT_ORIGINS": f"http://{sandbox}",
         "STRIPE_SANDBOX_BIND": sandbox,
         "STRIPE_SANDBOX_STATE": str(state / "stripe-sandbox.sqlite3"),
-        "STRIPE_SANDBOX_WEBHOOK_URL": f"http://{site}/api/billing/webhook",
     }
 
 
@@ -110,84 +110,83 @@ def _wait_for(address: str) -> None:
             time.sleep(0.1)
 
 
-def _tell_the_story(browser: Browser, env: dict[str, str]) -> None:
-    site = env["BASE_URL"]
-    page = _sign_in(browser, site, EMAIL)
-    _buy(page, site, 5000, "payment")
-    page.goto(f"{site}/credits?credits=499")
-    _shoot(page, "shop")
-
-    _buy(page, site, 2000, "subscription")
-    _manage(env, "shell", "-v0", "-c", MOVE)
-    page.goto(f"{site}/dashboard")
-    _shoot(page, "dashboard")
-    page.goto(f"{site}/dashboard/plan?credits=4999")
-    _shoot(page, "plan")
-    page.goto(f"{site}/dashboard/plan/cancel")
-    _shoot(page, "plan-cancel")
-    page.goto(f"{site}/api/billing/portal-link")
-    _shoot(page, "portal")
-    page.goto(f"{site}/credits?credits=1234")
-    page.locator("aside [data-submit]").click()
-    page.get_by_label("Card number").wait_for()
-    _shoot(page, "pay")
-    _pay(page)
-    page.get_by_role("heading", name="1,234 credits added").wait_for()
-    _shoot(page, "success")
-
-    staff = _sign_in(browser, site, STAFF)
-    staff.goto(f"{site}/admin/billing/customer/?q={EMAIL}")
-    staff.get_by_role("link", name=EMAIL).click()
-    _shoot(staff, "admin")
-    staff.get_by_role("link", name="Adjust balance").click()
-    _shoot(staff, "adjust")
-    staff.go_back()
-    staff.locator("a[href*='/billing/refund/of/']").last.click()
-    staff.get_by_label("Reason").fill("Bought by mistake")
-    _shoot(staff, "refund")
-    staff.get_by_role("button", name="Preview").click()
-    staff.get_by_role("button", name="Refund $40.00").wait_for()
-    _shoot(staff, "refund-preview")
-    staff.goto(f"{env['STRIPE_API_BASE']}/sandbox")
-    _shoot(staff, "sandbox")
+def _photograph_all(tab: Tab, env: dict[str, str]) -> None:
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True)
+    names = []
+    for name, address in _pages(tab, env):
+        tab.goto(address)
+        for size, (width, height) in SIZES.items():
+            tab.set_viewport_size({"width": width, "height": height})
+            for theme in THEMES:
+                tab.emulate_media(color_scheme=theme)
+                names.append(f"{name}-{size}-{theme}.png")
+                tab.screenshot(path=OUT / names[-1], full_page=True, animations="disabled")
+    sheet = OUT / "index.html"
+    sheet.write_text(_sheet(sorted(names)))
+    print(f"{len(names)} pictures; to see all of them, open {sheet.relative_to(ROOT)}")
 
 
-def _sign_in(browser: Browser, site: str, email: str) -> Page:
-    context = browser.new_context(base_url=site, reduced_motion="reduce")
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    page.goto("/accounts/login/")
-    page.get_by_label("Email").fill(email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_label("Password").press("Enter")
-    page.wait_for_url("**/dashboard")  # its message is shown there, and not in a picture
-    return page
+def _photograph_for_readme(tab: Tab, env: dict[str, str]) -> None:
+    for name, address in _pages(tab, env, only=set(README)):
+        tab.goto(address)
+        for size, theme in README[name]:
+            width, height = SIZES[size]
+            tab.set_viewport_size({"width": width, "height": height})
+            tab.emulate_media(color_scheme=theme)
+            image = IMAGES / f"{name}-{size}-{theme}.webp"
+            tab.screenshot(path=image, type="webp", quality=70, animations="disabled")
+            if image.stat().st_size >= LARGEST_IMAGE:
+                sys.exit(f"{image.relative_to(ROOT)} has {image.stat().st_size} bytes: too many")
 
 
-def _buy(page: Page, site: str, credits: int, mode: str) -> None:
-    page.goto(f"{site}/credits?credits={credits}&mode={mode}")
-    page.locator("aside [data-submit]").click()
-    _pay(page)
-    page.get_by_role("heading", name=f"{credits:,} credits added").wait_for()
+def _pages(
+    tab: Tab, env: dict[str, str], only: set[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """The name and the address of each page, for the tab as it then is."""
+    sys.path.insert(0, str(ROOT))
+    import django
+
+    django.setup()
+    logging.disable()  # what goes wrong on purpose
+    from django.db import connections
+
+    from script.every_page import PAGES, PEOPLE, Page, bring
+    from script.everybody import regular, settle_in
+
+    stand_in = [
+        Page("stand-in-controls", f"{env['STRIPE_API_BASE']}/sandbox"),
+        Page("stand-in-pay", "{payment_page}"),
+        Page("stand-in-portal", "/api/billing/portal-link", regular),
+    ]
+    try:
+        accounts, places = settle_in(PEOPLE)
+        pages = [page for page in [*PAGES, *stand_in] if only is None or page.name in only]
+        for page in tqdm(pages, unit="page", disable=None):
+            yield page.name, bring(tab, env["BASE_URL"], page, accounts, places)
+    finally:
+        connections.close_all()
 
 
-def _pay(page: Page) -> None:
-    page.get_by_label("Card number").fill("4242 4242 4242 4242")
-    page.get_by_label("Expiry date").fill("12/34")
-    page.get_by_label("Security code").fill("123")
-    page.get_by_role("button").first.click()
-
-
-def _shoot(page: Page, name: str) -> None:
-    for device, (width, height) in SIZES.items():
-        page.set_viewport_size({"width": width, "height": height})
-        for theme in THEMES:
-            page.emulate_media(color_scheme=theme)
-            page.wait_for_timeout(400)  # colours fade
-            page.screenshot(
-                path=OUT / f"{name}-{device}-{theme}.png", full_page=device == "desktop"
-            )
+def _sheet(names: list[str]) -> str:
+    figures = "\n".join(
+        f'<a href="{name}"><img src="{name}" alt="" loading="lazy">{html.escape(name)}</a>'
+        for name in names
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Every page</title>
+<style>
+  body {{ display: grid; grid-template-columns: repeat(4, 1fr); gap: 1rem; font: 13px system-ui; }}
+  a {{ display: flex; flex-direction: column-reverse; justify-content: flex-end; }}
+  img {{ width: 100%; max-height: 30rem; border: 1px solid; }}
+  img {{ object-fit: cover; object-position: top; }}
+</style>
+{figures}
+</html>
+"""
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,6 +1,7 @@
 // What a page owes its readers, looked at after it has loaded and come to rest.
 async () => {
-  const frame = () => new Promise((next) => { requestAnimationFrame(next); });
+  // A frame and what follows it: only then it is known what has moved.
+  const frame = () => new Promise((next) => { requestAnimationFrame(() => setTimeout(next)); });
   await frame();
   await frame();
   const { shifts } = window;
@@ -11,12 +12,12 @@ async () => {
   const isOpen = (one) => one.checkVisibility({ visibilityProperty: true });
   const told = (one) => one.outerHTML.replace(/\s+/g, ' ').slice(0, 120);
 
-  // How something looks, and what is drawn around it for it: its label, or the row it is in.
+  // How something looks, and its label and what it is in, which may show its focus for it.
   const look = (one) => [one, ...one.labels ?? [], one.parentElement].map((each) => {
-    const { outlineStyle, outlineWidth, boxShadow, borderColor, backgroundColor, transform } =
-      getComputedStyle(each);
-    return [outlineStyle === 'none' ? 0 : outlineWidth, boxShadow, borderColor, backgroundColor,
-      transform].join();
+    const style = getComputedStyle(each);
+    if (style.opacity === '0') return '';
+    return [style.outlineStyle, style.outlineWidth, style.boxShadow, style.borderColor,
+      style.backgroundColor, style.transform].join();
   }).join();
   const without = [];
   for (const one of document.querySelectorAll(

@@ -14,30 +14,42 @@ from playwright.sync_api import Page
 
 HEIGHT = 900
 WIDTHS = (1280, 390, 320)  # CSS pixels
-AXE_WIDTHS = (320, 1280)  # begins where the last load was
 LOOK = Path(__file__).with_name("budgets.js").read_text()
 # The sum of all layout shifts from the start of each page on.
 COUNT_SHIFTS = """
-window.shifts = { sum: 0, add: (list) => { for (const { value } of list) window.shifts.sum += value; } };
+window.shifts = {
+  sum: 0,
+  add(list) { for (const each of list) this.sum += each.value; },
+};
 window.shifts.observer = new PerformanceObserver((list) => window.shifts.add(list.getEntries()));
 window.shifts.observer.observe({ type: 'layout-shift', buffered: true });
 """
-ALL_RULES = {
-    "rules": {
-        # 24 by 24 px, but for links in a sentence and what has room around it (WCAG 2.5.8).
-        "target-size": {"enabled": True},
-        # Knows no picture as a label, as of the admin's search; `label` does.
-        "label-title-only": {"enabled": False},
-    }
-}
-# Another theme changes colours and nothing else.
-AXE_RULES = {"light": ALL_RULES, "dark": {"runOnly": ["color-contrast"]}}
+
+# 24 by 24 px, but for links in a sentence and what has room around it (WCAG 2.5.8).
+TARGETS = {"target-size": {"enabled": True}}
+# Knows no picture as a label, as of the admin's search; the rule `label` does.
+TITLES = {"label-title-only": {"enabled": False}}
+ALL_RULES = {"rules": TARGETS | TITLES}
+COLOURS = {"runOnly": ["color-contrast"]}
+PLACES = {"runOnly": ["color-contrast", "target-size"]}
+# All of them once, and then what another theme or another width may change. Begins with the width
+# that the last load was at.
+AXE = [
+    (320, "light", ALL_RULES),
+    (320, "dark", COLOURS),
+    (1280, "dark", COLOURS),
+    (1280, "light", PLACES),
+]
 # Colours that are on their way to others are there first.
-RUN_AXE = """(options) => {
+RUN_AXE = """async (options) => {
+  if (!window.axe && !window.loadAxe) return null;
+  if (!window.axe) window.loadAxe();
   for (const each of document.getAnimations()) each.cancel();
-  return axe.run(options);
+  const { violations } = await axe.run({ ...options, resultTypes: ['violations'], preload: false });
+  return violations.flatMap(
+    ({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html.slice(0, 200)}`),
+  );
 }"""
-QUICK = {"resultTypes": ["violations"], "preload": False}
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,13 @@ class Budget:
 PEOPLE = Budget()
 # Django's admin brings jQuery and some twenty files. This is what it takes; ours adds little to it.
 STAFF = Budget(weight=120 * 1024, requests=24, css=20 * 1024, js=90 * 1024)
+
+
+def prepare(page: Page) -> None:
+    """Have what `faults` needs in each document that the page will load."""
+    page.add_init_script(COUNT_SHIFTS)
+    # To send it to each when it is needed takes five times as long.
+    page.add_init_script(f"window.loadAxe = () => {{ {axe()}\n }};")
 
 
 def faults(page: Page, address: str, complaints: list[str], budget: Budget = PEOPLE) -> list[str]:
@@ -74,12 +93,10 @@ def faults(page: Page, address: str, complaints: list[str], budget: Budget = PEO
         if seen["excess"] > 0:
             found.append(f"at {width} px it is {seen['excess']} px wider than the screen")
         found += [f"at {width} px the focus does not show on {one}" for one in seen["without"]]
-    for width in AXE_WIDTHS:
+    for width, theme, rules in AXE:
         page.set_viewport_size({"width": width, "height": HEIGHT})
-        for theme, rules in AXE_RULES.items():
-            page.emulate_media(color_scheme=theme)
-            found += [f"at {width} px in {theme} {one}" for one in violations(page, rules)]
-    page.emulate_media(color_scheme="light")
+        page.emulate_media(color_scheme=theme)
+        found += [f"at {width} px in {theme} {one}" for one in violations(page, rules)]
     found += dict.fromkeys(complaints)
     complaints.clear()
     return [f"{address}: {one}" for one in found]
@@ -107,11 +124,13 @@ def zipped(address: str) -> int:
 
 def violations(page: Page, rules: Mapping[str, Any] = ALL_RULES) -> list[str]:
     """What axe finds, each with the element."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(Path(os.environ["AXE_SCRIPT"]).read_text())
-    result = page.evaluate(RUN_AXE, {**QUICK, **rules})
-    return [
-        f"{found['id']}: {node['html'][:200]}"
-        for found in result["violations"]
-        for node in found["nodes"]
-    ]
+    found: list[str] | None = page.evaluate(RUN_AXE, rules)
+    if found is None:
+        page.evaluate(axe())
+        found = page.evaluate(RUN_AXE, rules)
+    assert found is not None
+    return found
+
+
+def axe() -> str:
+    return Path(os.environ["AXE_SCRIPT"]).read_text()

@@ -7,7 +7,8 @@ from playwright.sync_api import Page, expect
 from accounts.models import User
 from billing.models import Subscription
 from credits import ledger
-from tests.browser.test_pages import be_busy, violations
+from script.everybody import busy
+from tests.browser.budgets import violations
 from tests.browser.test_story import PASSWORD, sign_up
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.browser]
@@ -26,7 +27,7 @@ def sign_in(page: Page) -> User:
 @pytest.mark.parametrize("has_scripts", [True, False])
 def test_the_history_is_filtered_and_paged(new_page, has_scripts):
     page = new_page(java_script_enabled=has_scripts)
-    be_busy(sign_in(page))
+    busy(sign_in(page))
     page.goto("/dashboard")
     rows = page.locator(".ledger tbody tr")
     expect(rows).to_have_count(25)
@@ -52,7 +53,7 @@ def test_the_history_is_filtered_and_paged(new_page, has_scripts):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_what_opens_is_accessible_and_inside_the_screen(new_page, theme):
     page = new_page(viewport={"width": 320, "height": 900}, color_scheme=theme)
-    be_busy(sign_in(page))
+    busy(sign_in(page))
     page.goto("/dashboard")
     page.get_by_text("Show as a table").click()
     expect(page.locator(".data tbody tr")).to_have_count(30)

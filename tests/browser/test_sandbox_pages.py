@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.test_pages import violations
+from tests.browser.budgets import violations
 from tests.stripe_sandbox.helpers import client, order, subscribe
 
 pytestmark = pytest.mark.browser

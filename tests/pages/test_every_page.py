@@ -1,10 +1,15 @@
-"""What holds for every page, as Django answers it: none is forgotten, and nothing in it is inline."""
+"""What holds for every page as Django answers it: none is forgotten, and nothing is inline."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
+from html.parser import HTMLParser
 
-from django.urls import URLPattern, URLResolver, resolve
+import pytest
+from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve
 
-from script.every_page import PAGES
+from script.every_page import PAGES, PEOPLE, ask, session_for
+from script.everybody import settle_in
 
 NO_PAGES = {
     "": "a redirect",
@@ -16,52 +21,178 @@ NO_PAGES = {
     "api/billing/purchases/<uuid:purchase_id>": "JSON",
     "api/billing/webhook": "JSON",
     "api/<path:rest>": "JSON",
-    "accounts/login/code/confirm/": "a redirect while signing in by code is off",
+    "accounts/login/code/confirm/": "a redirect while nobody signs in by code",
     "admin": "a redirect",
-    "admin/login/": "a redirect to our own",
+    "admin/login/": "a redirect to the site's own",
     "admin/logout/": "a button",
-    "admin/password_change/": "Django's own",
-    "admin/password_change/done/": "Django's own",
     "admin/autocomplete/": "JSON",
     "admin/jsi18n/": "a script",
     "admin/r/<path:content_type_id>/<path:object_id>/": "a redirect",
+    "admin/(?P<url>.*)$": "a 404",
     "admin/credits/adjustment/<int:adjustment_id>/decide/": "a button",
     "admin/credits/entry/revenue.csv": "a file",
     "admin/billing/event/<int:event_id>/replay/": "a button",
+    "admin/billing/event/<int:event_id>/settle/": "a button",
+    "admin/password_change/": "Django's own",
+    "admin/password_change/done/": "Django's own",
+    "admin/accounts/user/add/": "Django's own",
     "admin/accounts/user/<id>/password/": "Django's own",
-    "admin/(?P<url>.*)$": "a 404",
+    "admin/(?P<app_label>credits|billing|auth|accounts|account)/$": "Django's own",
 }
-"""Addresses that answer no page of ours, and why."""
+"""Addresses that answer none of our pages, and why. Django's own lists and forms are found by
+`is_djangos_own`."""
 
-VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
+STOCK = {
+    "": None,  # a redirect
+    "_changelist": "change_list_template",
+    "_add": "add_form_template",
+    "_change": "change_form_template",
+    "_delete": "delete_confirmation_template",
+    "_history": "object_history_template",
+}
+"""What Django gives each model in the admin, and where a template of ours would be named."""
 
 
-def addresses(resolver: URLResolver, before: str = "") -> Iterator[tuple[str, URLPattern]]:
-    for pattern in resolver.url_patterns:
-        route = before + str(pattern.pattern).removeprefix("^")
+def test_no_page_is_forgotten():
+    listed = set()
+    for page in PAGES:
+        address = page.address.partition("?")[0].format_map(AnyNumber())
+        with suppress(Resolver404):  # which is the page
+            listed.add(resolve(address, "script.every_page").route)
+    found = {route for route, pattern in routes() if not is_djangos_own(pattern)}
+    assert sorted(found - listed - set(NO_PAGES)) == []
+    assert sorted(set(NO_PAGES) - found) == []
+    assert sorted(set(NO_PAGES) & listed) == []
+
+
+class AnyNumber(dict[str, str]):
+    """Makes an address of what an address is made of."""
+
+    def __missing__(self, name: str) -> str:
+        return {"off": "/alerts/off/1", "reset": "1-1"}.get(name, "1")
+
+
+def routes(
+    resolver: URLResolver | None = None, start: str = ""
+) -> Iterator[tuple[str, URLPattern]]:
+    for pattern in (resolver or get_resolver()).url_patterns:
+        route = start + str(pattern.pattern).removeprefix("^")
         if isinstance(pattern, URLResolver):
-            yield from addresses(pattern, route)
+            yield from routes(pattern, route)
         else:
             yield route, pattern
 
 
 def is_djangos_own(pattern: URLPattern) -> bool:
-    """A list or form of the admin that looks as Django made it."""
+    """Whether it is a list or form of a model that looks as Django made it."""
     model_admin = getattr(pattern.callback, "model_admin", None)
     if model_admin is None:
         return False
-    kind = (pattern.name or "redirect").rpartition("_")[2]
-    if kind not in {"changelist", "add", "history", "delete", "change", "redirect"}:
-        return False
-    template = {"changelist": "change_list_template", "change": "change_form_template"}.get(kind)
-    return template is None or getattr(model_admin, template) is None
+    model = model_admin.opts
+    kind = (pattern.name or "").removeprefix(f"{model.app_label}_{model.model_name}")
+    return kind in STOCK and not (STOCK[kind] and getattr(model_admin, STOCK[kind]))
 
 
-def test_no_page_is_forgotten():
-    listed = {resolve(page.address.format_map(Anything()).partition("?")[0]) for page in PAGES}
-    print(listed)
+@pytest.mark.django_db
+def test_nothing_is_inline_and_everything_is_named(sandbox):
+    accounts, places = settle_in(PEOPLE)
+    faults: list[str] = []
+    titles: dict[str, set[str]] = defaultdict(set)
+    for page in PAGES:
+        answer = ask(page, session_for(page, accounts, places), places)
+        if answer.status_code != page.status:
+            faults.append(f"{page.name}: is answered with {answer.status_code}")
+        html = Html(answer.content.decode())
+        faults += [f"{page.name}: {one}" for one in html.faults()]
+        # The steps of one thing, and its answers, may have the same.
+        titles[html.title.strip()].add("/".join(page.address.partition("?")[0].split("/")[:3]))
+    faults += [
+        f"{title!r} is the title of several: {sorted(pages)}"
+        for title, pages in titles.items()
+        if len(pages) > 1
+    ]
+    assert not faults, "\n".join(faults)
 
 
-class Anything(dict):
-    def __missing__(self, name: str) -> str:
-        return "1"
+class Html(HTMLParser):
+    """A page, read once; what is wrong with it is collected on the way."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.title = ""
+        self.found: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.ids: Counter[str] = Counter()
+        self.lang = ""
+        self.open_form: str | None = None
+        self.is_in_title = False
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        has = {name: value or "" for name, value in attrs}
+        self.tags[tag] += 1
+        self.ids.update([has["id"]] if "id" in has else [])
+        self.found += [f"<{tag} {name}=>" for name in has if name == "style" or name[:2] == "on"]
+        asset = has.get("src") or (has.get("href") if tag in {"link", "use", "image"} else None)
+        if asset and not (asset.startswith(("/", "#")) and asset[:2] != "//"):
+            self.found.append(f"<{tag}> is from elsewhere: {asset}")
+        match tag:
+            case "html":
+                self.lang = has.get("lang", "")
+            case "title":
+                self.is_in_title = self.tags["title"] == 1  # the others are in pictures
+            case "style":
+                self.found.append("<style>")
+            case "script" if "src" not in has and has.get("type") != "application/json":
+                self.found.append("<script> without src")
+            case "img" if "alt" not in has:
+                self.found.append(f"<img> without alt: {asset}")
+            case "form" if has.get("method", "").lower() == "post":
+                self.open_form = has.get("action", "")
+            case "input" if has.get("name") == "csrfmiddlewaretoken":
+                self.open_form = None
+
+    def handle_data(self, data: str) -> None:
+        if self.is_in_title:
+            self.title += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "title":
+            self.is_in_title = False
+        if tag == "form" and self.open_form is not None:
+            self.found.append(f"a form without CSRF token, to {self.open_form!r}")
+            self.open_form = None
+
+    def faults(self) -> list[str]:
+        twice = [
+            f"id {name!r} is there {count} times" for name, count in self.ids.items() if count > 1
+        ]
+        missing = [] if self.lang else ["<html> without lang"]
+        if not self.title.strip():
+            missing.append("no title")
+        if self.tags["h1"] != 1:
+            missing.append(f"{self.tags['h1']} <h1>")
+        return [*self.found, *twice, *missing]
+
+
+def test_each_fault_that_is_planted_is_told():
+    html = Html("""<html><h1>A</h1><h1>B</h1><p id=a style="color: red" onclick="x()"></p><b id=a>
+        <style></style><script>x</script><script type="application/json">{}</script>
+        <link href="https://cdn.example/a.css"><img src="//cdn.example/a.png">
+        <form method=post action=/a></form><form method=post action=/b>
+        <input name=csrfmiddlewaretoken></form></html>""")
+    assert html.faults() == [
+        "<p style=>",
+        "<p onclick=>",
+        "<style>",
+        "<script> without src",
+        "<link> is from elsewhere: https://cdn.example/a.css",
+        "<img> is from elsewhere: //cdn.example/a.png",
+        "<img> without alt: //cdn.example/a.png",
+        "a form without CSRF token, to '/a'",
+        "id 'a' is there 2 times",
+        "<html> without lang",
+        "no title",
+        "2 <h1>",
+    ]
