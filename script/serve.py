@@ -180,6 +180,10 @@ def _tell(env: dict[str, str], *, own_database: bool, sandbox: bool) -> None:
         lines.append("             (made for this checkout at its first start, kept in var/)")
     elif local.is_on(env["DEBUG"]):
         lines.append(f"             {ADMIN}, password as LOCAL_ADMIN_PASSWORD was at first")
+    if local.is_on(env["DEBUG"]):
+        lines.append("             (with DEBUG off it asks for a second step: an app or a passkey)")
+    else:
+        lines.append("             It asks for a second step: an app or a passkey.")
     lines.append(
         "  Database   its own PostgreSQL, kept between starts"
         if own_database
