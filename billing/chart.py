@@ -28,10 +28,6 @@ class Point(NamedTuple):
     y: int
     day: Day
 
-    @property
-    def middle(self) -> int:
-        return self.x + DAY_WIDTH // 2
-
 
 @dataclass(frozen=True)
 class Chart:

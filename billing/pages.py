@@ -251,6 +251,7 @@ def _holdings(wallet: Wallet | None) -> dict[str, Any]:
         "owed": wallet.owed,
         "chart": chart.draw(days) if any(day.balance for day in days) else None,
         "days": days,
+        "figures": list(history.figures(days)),
         "days_left": statement.days_left(days, available),
         "used": sum(day.used for day in days),
         "bought": sum(day.bought for day in days),
@@ -268,15 +269,7 @@ def _history(question: history.Asked, page: statement.Page) -> dict[str, Any]:
         "has_bad_date": question.has_bad_date,
         "kinds": [(kind.value, kind.label, kind in chosen.kinds) for kind in Kind],
         "kinds_chosen": ", ".join(str(Kind(kind).label) for kind in chosen.kinds),
-        "lines": [
-            {
-                "line": line,
-                "kind": Kind(line.kind).label,
-                "receipt": line.id if line.paid else line.returns,
-                "is_invoice": line.kind == Kind.RENEWAL,
-            }
-            for line in page.lines
-        ],
+        "lines": list(history.rows(page.lines)),
         # Their number is told where it is known: to count a long history takes long.
         "is_whole": not (page.newer or page.older),
         "newer": history.query_of(chosen, after=page.newer) if page.newer else None,

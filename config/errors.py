@@ -168,7 +168,7 @@ def _failure(request: HttpRequest, template: str, status: int) -> HttpResponse:
         "may_repeat": request.method == "GET",
     }
     try:
-        page = render_to_string(template, context)
+        page: str = render_to_string(template, context)
     except Exception:
         logger.exception("The page for a %s failed as well", status)
         page = _LAST

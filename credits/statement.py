@@ -118,7 +118,7 @@ def _lines(wallet: Wallet, chosen: Filter, order: str, limit: int, **cursor: int
     statement, values = found.query.sql_with_params()
     with connection.cursor() as db:
         direction = "DESC" if order == "-id" else "ASC"
-        paid_by = [BOUGHT, wallet.pk, wallet.pk, BOUGHT]
+        paid_by: list[Any] = [BOUGHT, wallet.pk, wallet.pk, BOUGHT]
         db.execute(_WITH_PAID.format(statement, direction), [*paid_by, *values])
         return [Line._make(row) for row in db.fetchall()]
 

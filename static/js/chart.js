@@ -1,27 +1,38 @@
 // Reads a day of the chart out under the pointer, a finger or the arrow keys. The drawing is the
-// server's, and so is each day's sentence: the title of its <path class="day">.
+// server's, and so are the figures: those of the table behind it, newest first.
 for (const chart of document.querySelectorAll('[data-chart]')) {
-  const days = [...chart.querySelectorAll('.day')];
+  const days = [...chart.querySelectorAll('tbody tr')].reverse();
   const slider = chart.querySelector('[data-days]');
   const reading = chart.querySelector('[data-reading]');
+  const mark = chart.querySelector('[data-at]');
+  const { width, height } = chart.querySelector('svg').viewBox.baseVal;
   const last = days.length - 1;
+  const today = reading.textContent;
 
-  const read = (index) => {
-    slider.value = index;
-    const text = days[index].querySelector('title').textContent;
+  const sentence = (row) => {
+    const [day, count, bought] = [...row.cells].map((cell) => cell.textContent);
+    const text = chart.dataset[bought === '0' ? 'textDay' : 'textBought'];
+    return text.replace(/\{(\w+)\}/g, (_, key) => ({ day, count, bought })[key]);
+  };
+  const show = (text) => {
     reading.textContent = text;
     slider.setAttribute('aria-valuetext', text);
-    days.forEach((day, other) => day.classList.toggle('on', other === index));
+  };
+  const read = (index) => {
+    slider.value = index;
+    show(sentence(days[index]));
+    mark.setAttribute('d', `M${((index + 0.5) * width) / days.length} 0V${height}`);
   };
   const rest = () => {
-    read(last);
-    days[last].classList.remove('on');
+    slider.value = last;
+    show(today);
+    mark.setAttribute('d', 'M0 0');
   };
 
   slider.addEventListener('input', () => read(slider.valueAsNumber));
   slider.addEventListener('pointermove', (event) => {
-    const { left, width } = slider.getBoundingClientRect();
-    const place = Math.floor(((event.clientX - left) / width) * days.length);
+    const box = slider.getBoundingClientRect();
+    const place = Math.floor(((event.clientX - box.left) / box.width) * days.length);
     read(Math.min(last, Math.max(0, place)));
   });
   slider.addEventListener('pointerleave', rest);

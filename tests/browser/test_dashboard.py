@@ -70,7 +70,7 @@ def test_the_chart_has_a_name_and_a_figure_for_each_day(page):
     page.reload()
     name = "Credits over the last 30 days: from 0 to 1,234, bought on 1 day."
     expect(page.get_by_role("img", name=name)).to_be_visible()
-    expect(page.locator(".plot .day")).to_have_count(30)
+    expect(page.locator(".data tbody tr")).to_have_count(30)
 
 
 def test_an_amount_that_is_none_has_no_tier(page):
