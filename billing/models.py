@@ -41,6 +41,8 @@ class PriceTier(models.Model):
     )
 
     class Meta:
+        verbose_name = _("price tier")
+        verbose_name_plural = _("price tiers")
         ordering = ["min_credits"]
         constraints = [
             models.CheckConstraint(
@@ -75,6 +77,7 @@ class Customer(User):
     class Meta:
         proxy = True
         verbose_name = _("customer")
+        verbose_name_plural = _("customers")
 
 
 class StripeCustomer(models.Model):
@@ -116,7 +119,12 @@ class Purchase(models.Model):
     WAITING: Final = (Status.PENDING, Status.SETTLING)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="purchases")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        verbose_name=_("customer"),
+        related_name="purchases",
+    )
     mode = models.CharField(_("mode"), max_length=12, choices=Mode.choices)
     credits = models.PositiveIntegerField(_("credits"))
     unit_price_e4 = models.PositiveIntegerField(_("price of a credit, in ten-thousandths"))
@@ -127,10 +135,12 @@ class Purchase(models.Model):
     )
     # Of the payment page: it is the same however often it is asked for.
     language = models.CharField(_("language"), max_length=10, blank=True, default="", db_default="")
-    request_id = models.UUIDField(null=True, blank=True)
+    request_id = models.UUIDField(_("id of the request"), null=True, blank=True)
     attempt = models.PositiveIntegerField(default=1)
-    stripe_session_id = models.CharField(max_length=255, unique=True, null=True, blank=True)
-    stripe_session_url = models.TextField(blank=True)
+    stripe_session_id = models.CharField(
+        _("payment page"), max_length=255, unique=True, null=True, blank=True
+    )
+    stripe_session_url = models.TextField(_("address of the payment page"), blank=True)
     stripe_payment_id = models.CharField(
         _("payment intent or subscription"), max_length=255, unique=True, null=True, blank=True
     )
@@ -138,6 +148,8 @@ class Purchase(models.Model):
     paid_at = models.DateTimeField(_("paid at"), null=True, blank=True)
 
     class Meta:
+        verbose_name = _("purchase")
+        verbose_name_plural = _("purchases")
         constraints = [
             models.UniqueConstraint(fields=["user", "request_id"], name="billing_purchase_request"),
             models.CheckConstraint(
@@ -184,6 +196,10 @@ class Charge(models.Model):
     withdrawn = models.PositiveIntegerField(_("withdrawn by disputes"), default=0)
     fetched_at = models.DateTimeField(_("as of"))
 
+    class Meta:
+        verbose_name = _("charge")
+        verbose_name_plural = _("charges")
+
     def __str__(self) -> str:
         return self.stripe_id
 
@@ -209,7 +225,9 @@ class Dispute(models.Model):
     }
 
     stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True)
-    charge = models.ForeignKey(Charge, models.PROTECT, related_name="disputes")
+    charge = models.ForeignKey(
+        Charge, models.PROTECT, verbose_name=_("charge"), related_name="disputes"
+    )
     amount = models.PositiveIntegerField(_("amount, in cents"))
     status = models.CharField(_("status"), max_length=30)
     reason = models.CharField(_("reason"), max_length=60, blank=True)
@@ -217,6 +235,8 @@ class Dispute(models.Model):
     created_at = models.DateTimeField(_("opened"), null=True, blank=True)
 
     class Meta:
+        verbose_name = _("dispute")
+        verbose_name_plural = _("disputes")
         indexes = [
             models.Index(
                 fields=["answer_by"],
@@ -256,17 +276,23 @@ class Refund(models.Model):
     }
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    purchase = models.ForeignKey(Purchase, models.PROTECT, related_name="refunds")
+    purchase = models.ForeignKey(
+        Purchase, models.PROTECT, verbose_name=_("purchase"), related_name="refunds"
+    )
     entry_key = models.CharField(_("key of the entry"), max_length=200)
     amount = models.PositiveIntegerField(_("amount, in cents"))
     reason = models.CharField(_("reason"), max_length=500)
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, verbose_name=_("by"), related_name="+"
+    )
     attempt = models.PositiveIntegerField(default=1)
     stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True, null=True)  # noqa: DJ001 (unique)
     status = models.CharField(_("status at Stripe"), max_length=30, blank=True)
     created_at = models.DateTimeField(_("time"), db_default=Now())
 
     class Meta:
+        verbose_name = _("refund")
+        verbose_name_plural = _("refunds")
         permissions = [("refund_purchase", "Can refund purchases")]
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0), name="billing_refund_amount")
@@ -308,7 +334,12 @@ class Subscription(models.Model):
         "canceled": _("Ended"),
     }
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="subscriptions")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        verbose_name=_("customer"),
+        related_name="subscriptions",
+    )
     stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True)
     status = models.CharField(_("status"), max_length=30)
     credits = models.PositiveIntegerField(_("credits a month"))
@@ -325,6 +356,10 @@ class Subscription(models.Model):
     )
     fetched_at = models.DateTimeField(_("as of"))
     created_at = models.DateTimeField(_("since"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("subscription")
+        verbose_name_plural = _("subscriptions")
 
     def __str__(self) -> str:
         return f"{self.credits} credits a month, {self.status}"
@@ -386,6 +421,8 @@ class PlanChange(models.Model):
     starts_at = models.DateTimeField(_("first renewal"), null=True, blank=True)
 
     class Meta:
+        verbose_name = _("plan change")
+        verbose_name_plural = _("plan changes")
         constraints = [
             models.CheckConstraint(
                 condition=Q(credits__gte=MIN_CREDITS, credits__lte=MAX_CREDITS),
@@ -428,15 +465,22 @@ class Event(models.Model):
     object_id = models.CharField(_("about"), max_length=255, blank=True, db_index=True)
     customer_id = models.CharField(_("Stripe customer"), max_length=255, blank=True, db_index=True)
     payload = models.TextField(_("payload"))
-    livemode = models.BooleanField(default=False)
+    livemode = models.BooleanField(_("of live mode"), default=False)
     created_at = models.DateTimeField(_("received"), db_default=Now())
     done_at = models.DateTimeField(_("done"), null=True, blank=True)
     settled_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        verbose_name=_("settled by"),
+        related_name="+",
     )
     settled_reason = models.CharField(_("how it was settled"), max_length=500, blank=True)
 
     class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
         permissions = [
             ("replay_event", "Can replay events"),
             ("settle_event", "Can settle quarantined events"),
@@ -471,6 +515,10 @@ class Reconciliation(models.Model):
     counts = models.JSONField(_("counts"), default=dict)
     differences = models.JSONField(_("differences"), default=list)
 
+    class Meta:
+        verbose_name = _("reconciliation")
+        verbose_name_plural = _("reconciliations")
+
     def __str__(self) -> str:
         return f"{self.started_at:%Y-%m-%d %H:%M}"
 
@@ -482,7 +530,12 @@ class Mail(models.Model):
     (`billing.mails`).
     """
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="mails")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        verbose_name=_("customer"),
+        related_name="mails",
+    )
     kind = models.CharField(_("kind"), max_length=30)
     key = models.CharField(_("key"), max_length=200)
     context = models.JSONField(_("what it tells"), default=dict)
@@ -493,6 +546,8 @@ class Mail(models.Model):
     sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
 
     class Meta:
+        verbose_name = _("mail")
+        verbose_name_plural = _("mails")
         constraints = [
             models.UniqueConstraint(fields=["user", "kind", "key"], name="billing_mail_key"),
         ]

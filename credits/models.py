@@ -88,12 +88,16 @@ class Wallet(models.Model):
     show is `ledger.standing`.
     """
 
-    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.PROTECT)
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.PROTECT, verbose_name=_("customer")
+    )
     balance = models.BigIntegerField(_("balance"), default=0)
     held = models.BigIntegerField(_("held"), default=0)
     owed = models.BigIntegerField(_("owed"), default=0)
 
     class Meta:
+        verbose_name = _("wallet")
+        verbose_name_plural = _("wallets")
         permissions = [("adjust_wallet", "Can adjust balances")]
         constraints = [
             models.CheckConstraint(
@@ -128,12 +132,14 @@ class Entry(models.Model):
         models.PROTECT,
         null=True,
         blank=True,
+        verbose_name=_("by"),
         related_name="+",
         db_index=False,
     )
     created_at = models.DateTimeField(_("time"), db_default=Now())
 
     class Meta:
+        verbose_name = _("entry")
         verbose_name_plural = _("entries")
         permissions = [("view_revenue", "Can view the revenue report")]
         # What each kind may do: `credits_is_sound` in `credits/sql/0002_keys_and_guards.sql`.
@@ -175,7 +181,12 @@ class Lot(models.Model):
     """
 
     wallet = models.ForeignKey(
-        Wallet, models.PROTECT, db_index=False, db_constraint=False, related_name="lots"
+        Wallet,
+        models.PROTECT,
+        db_index=False,
+        db_constraint=False,
+        verbose_name=_("wallet"),
+        related_name="lots",
     )
     entry_id = models.BigIntegerField(_("entry"))
     amount = models.BigIntegerField(_("credits"), validators=[MinValueValidator(1)])
@@ -195,6 +206,8 @@ class Lot(models.Model):
     )
 
     class Meta:
+        verbose_name = _("lot")
+        verbose_name_plural = _("lots")
         constraints = [
             models.CheckConstraint(
                 condition=Q(
@@ -281,7 +294,9 @@ class Hold(models.Model):
         RELEASED = "released", _("Released")
         LAPSED = "lapsed", _("Lapsed")
 
-    wallet = models.ForeignKey(Wallet, models.PROTECT, db_index=False, related_name="holds")
+    wallet = models.ForeignKey(
+        Wallet, models.PROTECT, db_index=False, verbose_name=_("wallet"), related_name="holds"
+    )
     key = models.CharField(_("key"), max_length=200)
     amount = models.BigIntegerField(_("credits"), validators=[MinValueValidator(1)])
     status = models.CharField(
@@ -294,6 +309,8 @@ class Hold(models.Model):
     closed_at = models.DateTimeField(_("closed"), null=True, blank=True)
 
     class Meta:
+        verbose_name = _("hold")
+        verbose_name_plural = _("holds")
         constraints = [
             models.UniqueConstraint(fields=["wallet", "key"], name="credits_hold_wallet_key"),
             models.CheckConstraint(condition=Q(amount__gt=0), name="credits_hold_amount"),
@@ -424,6 +441,8 @@ class Adjustment(models.Model):
     )
 
     class Meta:
+        verbose_name = _("adjustment")
+        verbose_name_plural = _("adjustments")
         permissions = [("approve_adjustment", "Can approve adjustments that others asked for")]
         constraints = [
             models.UniqueConstraint(fields=["user", "key"], name="credits_adjustment_user_key"),

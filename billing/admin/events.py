@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -25,6 +26,7 @@ REASON_LENGTH: Final = Event._meta.get_field("settled_reason").max_length or 0
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
     created_time = moment(Event, "created_at")
+    done_time = moment(Event, "done_at")
 
     list_display = ("created_time", "status", "type", "error", "about")
     list_filter = ("status", "type")
@@ -36,16 +38,16 @@ class EventAdmin(ReadOnlyAdmin):
         "type",
         "status",
         "error",
-        "object_id",
+        "found",
         "customer_id",
         "livemode",
-        "created_at",
-        "done_at",
+        "created_time",
+        "done_time",
         "settled_by",
         "settled_reason",
         "content",
     )
-    readonly_fields = ("content",)
+    readonly_fields = ("content", "created_time", "done_time", "found")
     actions = ["replay"]
     change_form_template = "admin/billing/event/page.html"
     show_full_result_count = False
@@ -66,6 +68,16 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("about"))
     def about(self, event: Event) -> str:
         return format_html("{}<br>{}", event.object_id or "", event.customer_id or "")
+
+    @admin.display(description=gettext_lazy("about"))
+    def found(self, event: Event) -> str:
+        """What the event is about, with the way to all that belongs to it."""
+        if not event.object_id:
+            return "-"
+        address = f"{reverse('admin:billing_search')}?{urlencode({'q': event.object_id})}"
+        return format_html(
+            '{} <a href="{}">{}</a>', event.object_id, address, _("Show what belongs to it")
+        )
 
     @admin.display(description=gettext_lazy("content"))
     def content(self, event: Event) -> str:

@@ -15,6 +15,7 @@ from credits.admin.cells import ReadOnlyAdmin, grouped, moment
 @admin.register(Purchase)
 class PurchaseAdmin(ReadOnlyAdmin):
     created_time = moment(Purchase, "created_at")
+    paid_time = moment(Purchase, "paid_at")
     grouped_credits = grouped(Purchase, "credits")
 
     list_display = ("created_time", "user", "grouped_credits", "price", "mode", "status")
@@ -23,6 +24,21 @@ class PurchaseAdmin(ReadOnlyAdmin):
     list_select_related = ("user",)
     ordering = ("-created_at",)
     show_full_result_count = False
+    fields = (
+        "id",
+        "user",
+        "grouped_credits",
+        "price",
+        "currency",
+        "mode",
+        "status",
+        "created_time",
+        "paid_time",
+        "stripe_session_id",
+        "stripe_payment_id",
+        "request_id",
+    )
+    readonly_fields = fields
     change_form_template = "admin/billing/purchase/page.html"
 
     @admin.display(description=gettext_lazy("total"), ordering="total")

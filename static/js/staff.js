@@ -13,7 +13,12 @@ if (navigator.clipboard) {
   for (const button of document.querySelectorAll("[data-copy]")) {
     button.hidden = false;
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(button.dataset.copy);
+      try {
+        await navigator.clipboard.writeText(button.dataset.copy);
+      } catch {
+        getSelection().selectAllChildren(button.previousElementSibling); // to be copied by hand
+        return;
+      }
       button.classList.add("copied");
       setTimeout(() => button.classList.remove("copied"), 1500);
     });

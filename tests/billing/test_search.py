@@ -181,7 +181,8 @@ def test_every_page_has_the_field(desk, client, user):
 
 HOSTILE = [
     "", " ", "\0", "%", "__", "'; DROP TABLE accounts_user; --", "<script>alert(1)</script>",
-    "{{ 7|add:7 }}", "\N{FULLWIDTH DIGIT NINE}", "#" + "9" * 15, "9" * 400, "$" + "9" * 400, "cus_" + "a" * 400,
+    "{{ 7|add:7 }}", "\N{FULLWIDTH DIGIT NINE}", "#" + "9" * 15, "9" * 400, "$" + "9" * 400,
+    "cus_" + "a" * 400,
     "\ud800".encode("utf-8", "replace").decode(), "evt_%", "-" * 255, "1,,, credits",
     "purchase:", "urn:uuid:x", "0", "-0.00", "\N{RIGHT-TO-LEFT OVERRIDE}abc",
 ]  # fmt: skip
