@@ -31,6 +31,8 @@ WARM_UP = 5  # templates are read once, and a new connection has no plans yet
 FEW, MANY = 10, 1_000_000
 SIGN_IN = "/accounts/login/"
 SIGN_IN_NAME = "the sign-in page"
+LIGHTEST = "/dashboard/account"
+LIGHTEST_NAME = "the lightest page for who is signed in"
 PAGES = ("/credits", "/dashboard")
 MOST_TIME = 2  # of the sign-in page's
 MOST_QUERIES = 8
@@ -94,6 +96,8 @@ def main() -> int:
         client = Client(headers=at)
         client.force_login(user)
         visits |= visits_of(client, f"{entries:,} entries")
+    # What a session, its user and the balance in the header cost before a page has said anything.
+    visits[LIGHTEST_NAME] = lambda: client.get(LIGHTEST)
     found = report(measure(visits, ROUNDS))
     print(found)
     RESULTS.write_text(found)
@@ -158,7 +162,7 @@ def report(costs: dict[str, Cost]) -> str:
         f"| {name} | {cost.time * 1000:.1f} ms | {cost.time / own:.2f} × | {cost.queries} |"
         for name, cost in costs.items()
     ]
-    pages = [cost for name, cost in costs.items() if name != SIGN_IN_NAME]
+    pages = [cost for name, cost in costs.items() if name not in {SIGN_IN_NAME, LIGHTEST_NAME}]
     is_met = all(cost.time <= MOST_TIME * own and cost.queries <= MOST_QUERIES for cost in pages)
     return "\n".join(
         [
