@@ -462,7 +462,7 @@ def test_staff_see_what_was_given_up_and_send_it_again(client, staff, given_up, 
     assert client.get(f"/admin/billing/mail/{given_up.pk}/change/").status_code == 200
     again = {"action": "send_again", "_selected_action": [given_up.pk]}
     page = client.post("/admin/billing/mail/", again, follow=True)
-    assert b"1 mails go out now" in page.content
+    assert b"1 mail goes out now" in page.content
     assert mails.send_due() == 1
     assert mail_server.mails[0]["To"] == "ada@example.com"
 
