@@ -107,6 +107,12 @@ def test_a_missing_or_unsafe_setting_stops_the_start_with_one_line(environment, 
         ("settings.SESSION_COOKIE_SECURE, settings.CSRF_COOKIE_SECURE", {}, "True True"),
         ("settings.SESSION_COOKIE_SECURE", {"BASE_URL": "http://127.0.0.1:8000"}, "False"),
         ("settings.SECURE_HSTS_SECONDS > 0", {}, "True"),
+        ("settings.MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN", {}, "False"),
+        (
+            "settings.MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN",
+            {"BASE_URL": "http://127.0.0.1:8000"},
+            "True",
+        ),
         ("settings.BILLING_PORTAL_RETURN_URL", {}, "https://credits.example/dashboard"),
         (
             "settings.BILLING_PORTAL_RETURN_URL",
