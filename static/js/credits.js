@@ -8,7 +8,8 @@ const lang = document.documentElement.lang;
 const { number, money, each } = formats(lang, plan.currency);
 const signed = (cents) => (cents < 0 ? `\u2212${money(-cents)}` : money(cents));
 const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, key) => values[key]);
-const fill = (name, values) => filled(form.dataset[`text${name}`], values);
+const texts = document.getElementById('texts').dataset;
+const fill = (name, values) => filled(texts[`text${name}`], values);
 
 const { credits: amount, mode, request_id: request, expected_total: expected } = form.elements;
 const slider = form.querySelector('.range');
