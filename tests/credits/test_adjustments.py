@@ -7,10 +7,11 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.db import IntegrityError, transaction
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from accounts.models import User
 from credits import adjustments, errors, ledger
+from credits.admin.adjustments import AdjustmentForm
 from credits.models import Adjustment, Entry
 
 pytestmark = pytest.mark.django_db
@@ -241,6 +242,29 @@ def test_only_the_asker_withdraws(user, asker, approver):
 
 
 # --- The pages --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "amount"),
+    [
+        ("en", "5,000", 5000),
+        ("en", "5.000", None),
+        ("de", "5.000", 5000),
+        ("de", "5,000", None),
+        ("en", "-5,000", -5000),
+        ("de", "\N{MINUS SIGN}5.000", -5000),
+        ("en", "+250", 250),
+        ("en", "2.0", None),
+        ("en", "--5", None),
+        ("en", "-", None),
+        ("en", "", None),
+    ],
+)
+def test_an_amount_is_read_as_its_language_writes_it(language, text, amount):
+    with translation.override(language):
+        form = AdjustmentForm({"amount": text, "reason": "Why", "key": str(uuid.uuid4())})
+        assert form.is_valid() == (amount is not None)
+    assert form.cleaned_data.get("amount") == amount
 
 
 def test_the_story_in_the_pages(client, user, asker, approver):

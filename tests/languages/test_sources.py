@@ -115,12 +115,16 @@ def _plain(node: ast.expr | None) -> str:
 SOURCES = sorted(messages.sources())
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.suffix == ".html"], ids=str)
+def shown(path: Path) -> str:
+    return str(path.relative_to(messages.ROOT))
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.suffix == ".html"], ids=shown)
 def test_every_word_of_a_template_is_marked(path: Path):
     assert words_of(path.read_text()) == []
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.suffix == ".txt"], ids=str)
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.suffix == ".txt"], ids=shown)
 def test_every_word_of_a_mails_text_is_marked(path: Path):
     assert words_of(path.read_text(), is_html=False) == []
 
@@ -128,7 +132,7 @@ def test_every_word_of_a_mails_text_is_marked(path: Path):
 @pytest.mark.parametrize(
     "path",
     [path for path in SOURCES if path.suffix == ".py" and "management" not in path.parts],
-    ids=str,
+    ids=shown,
 )
 def test_every_text_for_people_in_python_is_marked(path: Path):
     assert [text for text in texts_of(path.read_text()) if text] == []
