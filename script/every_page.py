@@ -278,7 +278,7 @@ def _sign_in(client: Client, user: User) -> None:
     client.force_login(user)
     request = HttpRequest()
     request.session = client.session
-    record_authentication(request, user, "password")
+    record_authentication(request, user, "password", reauthenticated=True)
     for factor in Authenticator.objects.filter(user=user):
         record_authentication(request, user, "mfa", id=factor.pk, type=factor.type)
     request.session.save()

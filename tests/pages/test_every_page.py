@@ -150,7 +150,9 @@ class Html(HTMLParser):
         is_name = has.get("rel") == "canonical"  # of the page, for search engines
         is_linked = tag in {"link", "use", "image"} and not is_name
         asset = has.get("src") or (has.get("href") if is_linked else None)
-        if asset and not (asset.startswith(("/", "#")) and asset[:2] != "//"):
+        # A picture in the page, such as the one to scan, comes from nowhere.
+        ours = ("/", "#", "data:image/") if tag == "img" else ("/", "#")
+        if asset and not (asset.startswith(ours) and asset[:2] != "//"):
             self.found.append(f"<{tag}> is from elsewhere: {asset}")
         match tag:
             case "html":
