@@ -89,7 +89,8 @@ def boss(ada) -> User:
     for number, status in enumerate(Event.Status.values):
         Event.objects.create(
             stripe_id=f"evt_{number}", type="invoice.paid", status=status, livemode=False,
-            payload=json.dumps({"id": f"evt_{number}"}), error="zzerror", object_id="in_1",
+            payload=json.dumps({"id": f"evt_{number}", "data": {"object": {"id": "in_1"}}}),
+            error="zzerror", object_id="in_1",
             customer_id="cus_1",
         )  # fmt: skip
     each = dict.fromkeys(STEPS, 1)
