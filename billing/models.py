@@ -566,7 +566,7 @@ class Mail(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.key}"
+        return self.key
 
 
 class BalanceAlert(models.Model):

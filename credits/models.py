@@ -478,8 +478,7 @@ class Adjustment(models.Model):
         ]
 
     def __str__(self) -> str:
-        values = {"amount": signed(self.amount), "user": self.user}
-        return str(_("%(amount)s for %(user)s") % values)
+        return f"{self.user}: {signed(self.amount)}"
 
 
 class MonthTotal(models.Model):
