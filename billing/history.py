@@ -13,6 +13,7 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.http import urlencode
+from django.utils.translation import ngettext
 
 from billing.templatetags.money import money
 from credits.models import Kind, Wallet
@@ -102,13 +103,32 @@ class Figures(NamedTuple):
     balance: str
     bought: str
     used: str
+    standing: str
+    reading: str
+    """`standing`, and what was bought."""
 
 
 def figures(days: list[Day]) -> Iterator[Figures]:
     for day in days:
-        amounts = (day.balance, day.bought, day.used)
         # Mostly nothing was bought, and often nothing used.
-        yield Figures(date_format(day.date, DAY), *(number(n) if n else "0" for n in amounts))
+        balance, bought, used = (
+            number(n) if n else "0" for n in (day.balance, day.bought, day.used)
+        )
+        values = {"day": date_format(day.date, DAY), "count": balance, "bought": bought}
+        standing = ngettext("%(day)s: %(count)s credit", "%(day)s: %(count)s credits", day.balance)
+        reading = ngettext(
+            "%(day)s: %(count)s credit, %(bought)s bought",
+            "%(day)s: %(count)s credits, %(bought)s bought",
+            day.balance,
+        )
+        yield Figures(
+            values["day"],
+            balance,
+            bought,
+            used,
+            standing % values,
+            (reading if day.bought else standing) % values,
+        )
 
 
 def filename(chosen: Filter) -> str:
