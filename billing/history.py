@@ -13,7 +13,7 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.formats import date_format, time_format
 from django.utils.http import urlencode
-from django.utils.translation import get_language
+from django.utils.translation import get_language, ngettext
 
 from billing.templatetags.money import money
 from credits.models import Kind, Wallet
@@ -103,14 +103,28 @@ class Figures(NamedTuple):
     balance: str
     bought: str
     used: str
+    reading: str
+    """The day, its balance and what was bought, as one sentence."""
 
 
 def figures(days: list[Day]) -> Iterator[Figures]:
     language = get_language()
     for day in days:
-        amounts = (day.balance, day.bought, day.used)
         # Mostly nothing was bought, and often nothing used.
-        yield Figures(_day(day.date, language), *(number(n) if n else "0" for n in amounts))
+        balance, bought, used = (
+            number(n) if n else "0" for n in (day.balance, day.bought, day.used)
+        )
+        values = {"day": _day(day.date, language), "count": balance, "bought": bought}
+        reading = (
+            ngettext(
+                "%(day)s: %(count)s credit, %(bought)s bought",
+                "%(day)s: %(count)s credits, %(bought)s bought",
+                day.balance,
+            )
+            if day.bought
+            else ngettext("%(day)s: %(count)s credit", "%(day)s: %(count)s credits", day.balance)
+        )
+        yield Figures(values["day"], balance, bought, used, reading % values)
 
 
 # Days and minutes come back on every page, and Django takes longer for one than for ten numbers.

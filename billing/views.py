@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from accounts.closing import AccountClosing
 from accounts.models import User
@@ -57,9 +58,17 @@ def valid_credits(value: Any) -> int:
             field="credits",
         )
     if value < MIN_CREDITS:
-        problem = _("The smallest purchase is %(min)s credits.") % {"min": number(MIN_CREDITS)}
+        problem = ngettext(
+            "The smallest purchase is %(min)s credit.",
+            "The smallest purchase is %(min)s credits.",
+            MIN_CREDITS,
+        ) % {"min": number(MIN_CREDITS)}
     elif value > MAX_CREDITS:
-        problem = _("The largest purchase is %(max)s credits.") % {"max": number(MAX_CREDITS)}
+        problem = ngettext(
+            "The largest purchase is %(max)s credit.",
+            "The largest purchase is %(max)s credits.",
+            MAX_CREDITS,
+        ) % {"max": number(MAX_CREDITS)}
     else:
         return value
     raise Refusal(400, "credits_out_of_range", problem, field="credits")

@@ -1,5 +1,8 @@
 """Money and numbers as the reader's language writes them, and `static/js/pricing.js` too."""
 
+from collections.abc import ItemsView
+from typing import Final
+
 from django import template
 from django.utils.formats import get_format
 from django.utils.translation import pgettext
@@ -7,8 +10,18 @@ from django.utils.translation import pgettext
 from credits.numbers import MINUS, number, signed
 
 register = template.Library()
+
+PLURAL_FORMS: Final = {"one": 1, "two": 2, "few": 3, "many": 11, "other": 100}
+"""The forms that `Intl.PluralRules` names, each with a number that takes it."""
+
 register.filter(number)
 register.filter(signed)
+
+
+@register.simple_tag
+def plural_forms() -> ItemsView[str, int]:
+    """For texts whose number changes in the browser: it picks the form."""
+    return PLURAL_FORMS.items()
 
 
 @register.filter

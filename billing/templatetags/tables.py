@@ -21,9 +21,9 @@ register = template.Library()
 def day_rows(figures: Iterable[Figures]) -> SafeString:
     return format_html_join(
         "",
-        '<tr><th scope="row">{}</th><td class="num">{}</td><td class="num">{}</td>'
-        '<td class="num">{}</td></tr>',
-        figures,
+        '<tr><th scope="row" data-reading-of="{reading}">{day}</th><td class="num">{balance}</td>'
+        '<td class="num">{bought}</td><td class="num">{used}</td></tr>',
+        (figure._asdict() for figure in figures),
     )
 
 

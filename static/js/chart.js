@@ -1,7 +1,7 @@
 // Reads a day of the chart out under the pointer, a finger or the arrow keys. The drawing is the
-// server's, and so are the figures: those of the table behind it, newest first.
+// server's, and so is what is read: it is in the table behind the chart, newest first.
 for (const chart of document.querySelectorAll('[data-chart]')) {
-  const days = [...chart.querySelectorAll('tbody tr')].reverse();
+  const days = [...chart.querySelectorAll('[data-reading-of]')].reverse();
   const slider = chart.querySelector('[data-days]');
   const reading = chart.querySelector('[data-reading]');
   const mark = chart.querySelector('[data-at]');
@@ -9,18 +9,13 @@ for (const chart of document.querySelectorAll('[data-chart]')) {
   const last = days.length - 1;
   const today = reading.textContent;
 
-  const sentence = (row) => {
-    const [day, count, bought] = [...row.cells].map((cell) => cell.textContent);
-    const text = chart.dataset[bought === '0' ? 'textDay' : 'textBought'];
-    return text.replace(/\{(\w+)\}/g, (_, key) => ({ day, count, bought })[key]);
-  };
   const show = (text) => {
     reading.textContent = text;
     slider.setAttribute('aria-valuetext', text);
   };
   const read = (index) => {
     slider.value = index;
-    show(sentence(days[index]));
+    show(days[index].dataset.readingOf);
     mark.setAttribute('d', `M${((index + 0.5) * width) / days.length} 0V${height}`);
   };
   const rest = () => {

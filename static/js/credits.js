@@ -8,8 +8,13 @@ const lang = document.documentElement.lang;
 const { number, money, each } = formats(lang, plan.currency);
 const signed = (cents) => (cents < 0 ? `\u2212${money(-cents)}` : money(cents));
 const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, key) => values[key]);
-const texts = document.getElementById('texts').dataset;
-const fill = (name, values) => filled(texts[`text${name}`], values);
+const texts = document.getElementById('texts');
+const text = (name) => texts.getAttribute(`data-text-${name}`);
+const fill = (name, values = {}) => filled(text(name), values);
+// A sentence in the form that this number takes.
+const rules = new Intl.PluralRules(lang);
+const count = (n, name, values) =>
+  filled(text(`${name}-${rules.select(n)}`) ?? text(`${name}-other`), values);
 
 const { credits: amount, mode, request_id: request, expected_total: expected } = form.elements;
 const slider = form.querySelector('.range');
@@ -25,9 +30,9 @@ const announce = (text) => {
 };
 
 const problemWith = (credits) => {
-  if (Number.isNaN(credits)) return fill('NoNumber', {});
-  if (credits < plan.min) return fill('TooSmall', { min: number(plan.min) });
-  if (credits > plan.max) return fill('TooLarge', { max: number(plan.max) });
+  if (Number.isNaN(credits)) return fill('no-number');
+  if (credits < plan.min) return fill('too-small');
+  if (credits > plan.max) return fill('too-large');
   return '';
 };
 
@@ -47,8 +52,8 @@ const render = ({ typing = false, quiet = false } = {}) => {
   const credits = parseCredits(amount.value);
   const problem = problemWith(credits);
   const isMonthly = mode?.value === 'subscription';
-  show('every', isMonthly ? fill('Monthly', {}) : '');
-  show('button', isMonthly ? fill('Subscribe', {}) : fill('Pay', {}));
+  show('every', isMonthly ? fill('monthly') : '');
+  show('button', fill(isMonthly ? 'subscribe' : 'pay'));
   if (problem) {
     // While one types, "1" on the way to "1234" is no mistake yet.
     const isUnfinished = credits < plan.min || amount.value.trim() === '';
@@ -56,7 +61,7 @@ const render = ({ typing = false, quiet = false } = {}) => {
       showProblem(problem);
       announce(problem);
     }
-    for (const name of ['count', 'list', 'each', 'total']) show(name, '–');
+    for (const name of ['count', 'order', 'list', 'each', 'total']) show(name, '–');
     mark(document.querySelectorAll('[data-tier], [data-pick]'), () => false);
     for (const name of ['deal', 'minimum', 'raised', 'discount']) toggle(name, false);
     if (expected) expected.value = '';
@@ -64,13 +69,15 @@ const render = ({ typing = false, quiet = false } = {}) => {
   }
   showProblem('');
   const price = quote(credits, plan);
-  show('count', number(credits));
+  const values = { count: number(credits), total: money(price.total) };
+  show('count', count(credits, 'credits', values));
+  show('order', count(credits, isMonthly ? 'credits-monthly' : 'credits', values));
   show('list', money(price.list_total));
   show('each', each(price.unit_price));
   show('total', money(price.total));
   toggle('raised', price.minimum_charge_applied);
   toggle('discount', price.discount_percent > 0 && !price.minimum_charge_applied);
-  show('percent', String(price.discount_percent));
+  show('percent', fill('percent', { percent: price.discount_percent }));
   show('difference', signed(price.total - price.list_total));
   mark(document.querySelectorAll('[data-tier]'), (row) => Number(row.dataset.tier) === price.tier.min);
   mark(form.querySelectorAll('[data-pick]'), (link) => Number(link.dataset.pick) === credits);
@@ -79,14 +86,14 @@ const render = ({ typing = false, quiet = false } = {}) => {
   toggle('minimum', price.minimum_charge_applied && deal === null);
   let offer = '';
   if (deal) {
-    const values = {
+    const better = {
       credits: number(deal.credits), total: money(deal.total), saves: money(deal.saves),
       least: money(plan.minimum_charge), now: number(credits),
     };
-    const sameName = price.minimum_charge_applied ? 'Minimum' : 'Same';
-    offer = fill(deal.saves ? 'Cheaper' : sameName, values);
+    const sameName = price.minimum_charge_applied ? 'minimum' : 'same';
+    offer = count(deal.credits, deal.saves ? 'cheaper' : sameName, better);
     show('offer', offer);
-    show('switch', fill('Switch', values));
+    show('switch', fill('switch', better));
     outputs('switch').forEach((link) => {
       link.dataset.pick = deal.credits;
       link.href = href(deal.credits);
@@ -94,7 +101,7 @@ const render = ({ typing = false, quiet = false } = {}) => {
   }
   if (slider) {
     slider.value = toSlider(credits, plan);
-    slider.setAttribute('aria-valuetext', fill('Credits', { count: number(credits) }));
+    slider.setAttribute('aria-valuetext', count(credits, 'credits', values));
   }
   // The server refuses to charge anything but what is on this page.
   if (expected) expected.value = price.total;
@@ -104,7 +111,7 @@ const render = ({ typing = false, quiet = false } = {}) => {
     target.searchParams.set('next', back.pathname + back.search);
     link.href = target;
   });
-  if (!quiet) announce(`${fill('Credits', { count: number(credits) })}: ${money(price.total)}. ${offer}`);
+  if (!quiet) announce(`${count(credits, 'cost', values)} ${offer}`);
 };
 
 const href = (credits) => filled(form.dataset.link, { credits, mode: mode?.value });
