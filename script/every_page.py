@@ -215,7 +215,6 @@ PAGES = [
     Page("staff-nothing-found", "/admin/billing/customer/search/?q=nobody", staff),
     Page("staff-disputes", "/admin/billing/dispute/?attention=yes", staff),
     Page("staff-dispute", "/admin/billing/dispute/{dispute}/change/", staff),
-    Page("staff-user", "/admin/accounts/user/{careful}/change/", staff),
     Page("staff-remove-step", "/admin/accounts/user/{careful}/second-step/", staff),
     Page("staff-customers", "/admin/billing/customer/?q=example", staff),
     Page("staff-customer", "/admin/billing/customer/{customer}/change/", staff),

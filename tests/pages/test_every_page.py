@@ -47,6 +47,7 @@ NO_PAGES = {
     "admin/password_change/": "Django's own",
     "admin/password_change/done/": "Django's own",
     "admin/accounts/user/add/": "Django's own",
+    "admin/accounts/user/<path:object_id>/change/": "Django's own, with one link more",
     "admin/accounts/user/<id>/password/": "Django's own",
     "admin/(?P<app_label>credits|billing|auth|accounts|account)/$": "Django's own",
 }
