@@ -6,13 +6,14 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, tzinfo
+from datetime import UTC, date, time, tzinfo
 from typing import Any, Final, NamedTuple
 
 from django.http import QueryDict
 from django.utils import timezone
-from django.utils.formats import date_format
+from django.utils.formats import date_format, time_format
 from django.utils.http import urlencode
+from django.utils.translation import get_language
 
 from billing.templatetags.money import money
 from credits.models import Kind, Wallet
@@ -70,21 +71,21 @@ def query_of(chosen: Filter, **cursor: int | None) -> str:
     return urlencode(pairs)
 
 
-# Lines and days are put into words here: they are most of the page, and hundreds of filters in a
-# template take far longer.
+# Lines and days are put into words here, and into rows by `templatetags/tables.py`: hundreds of
+# filters in a template take far longer.
 
 
 def rows(lines: list[Line]) -> Iterator[dict[str, Any]]:
     """The lines of a page in words. `receipt` is the entry that it is asked for by."""
-    day = functools.cache(lambda date: date_format(date, DAY))
     kinds = {kind.value: str(kind.label) for kind in Kind}
+    language = get_language()
     for line in lines:
         at = timezone.localtime(line.created_at)
         yield {
             "line": line,
             "at": line.created_at.isoformat(),
-            "day": day(at.date()),
-            "time": date_format(at, TIME),
+            "day": _day(at.date(), language),
+            "time": _time(time(at.hour, at.minute), language),
             "kind": kinds[line.kind],
             "paid": money(line.paid) if line.paid else "",
             "receipt": line.id if line.paid else line.returns,
@@ -105,10 +106,24 @@ class Figures(NamedTuple):
 
 
 def figures(days: list[Day]) -> Iterator[Figures]:
+    language = get_language()
     for day in days:
         amounts = (day.balance, day.bought, day.used)
         # Mostly nothing was bought, and often nothing used.
-        yield Figures(date_format(day.date, DAY), *(number(n) if n else "0" for n in amounts))
+        yield Figures(_day(day.date, language), *(number(n) if n else "0" for n in amounts))
+
+
+# Days and minutes come back on every page, and Django takes longer for one than for ten numbers.
+
+
+@functools.lru_cache(maxsize=10_000)
+def _day(day: date, language: str | None) -> str:
+    return date_format(day, DAY)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _time(at: time, language: str | None) -> str:
+    return time_format(at, TIME)
 
 
 def filename(chosen: Filter) -> str:

@@ -12,8 +12,10 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from accounts.models import User
+from credits.numbers import credits_in_words, number
 
 MIN_CREDITS: Final = 10
 MAX_CREDITS: Final = 100_000
@@ -56,7 +58,7 @@ class PriceTier(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"from {self.min_credits}: {self.unit_price_e4}"
+        return str(_("from %(count)s credits on") % {"count": number(self.min_credits)})
 
     def clean(self) -> None:
         from billing.pricing import PricingError, tiers_of
@@ -177,7 +179,7 @@ class Purchase(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.credits} credits, {self.get_status_display()}"
+        return f"{credits_in_words(self.credits)}, {self.get_status_display()}"
 
     @property
     def is_paid(self) -> bool:
@@ -306,6 +308,11 @@ class Refund(models.Model):
         return str(self.LABELS.get(self.status, self.status))
 
 
+def _a_month(count: int) -> str:
+    words = ngettext("%(count)s credit a month", "%(count)s credits a month", count)
+    return words % {"count": number(count)}
+
+
 class Subscription(models.Model):
     """A monthly plan as Stripe last described it."""
 
@@ -362,7 +369,7 @@ class Subscription(models.Model):
         verbose_name_plural = _("subscriptions")
 
     def __str__(self) -> str:
-        return f"{self.credits} credits a month, {self.status}"
+        return f"{_a_month(self.credits)}, {self.status_label}"
 
     @property
     def is_live(self) -> bool:
@@ -432,7 +439,7 @@ class PlanChange(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.credits} credits a month"
+        return _a_month(self.credits)
 
     @property
     def stripe_product_id(self) -> str:
@@ -559,7 +566,7 @@ class Mail(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.key}"
+        return self.key
 
 
 class BalanceAlert(models.Model):
@@ -576,4 +583,4 @@ class BalanceAlert(models.Model):
     is_low = models.BooleanField(default=False)
 
     def __str__(self) -> str:
-        return f"below {self.threshold}"
+        return f"< {self.threshold}"

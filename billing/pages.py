@@ -251,7 +251,7 @@ def _holdings(wallet: Wallet | None) -> dict[str, Any]:
         "owed": wallet.owed,
         "chart": chart.draw(days) if any(day.balance for day in days) else None,
         "days": days,
-        "figures": list(history.figures(days)),
+        "figures": list(history.figures(days))[::-1],
         "days_left": statement.days_left(days, available),
         "used": sum(day.used for day in days),
         "bought": sum(day.bought for day in days),
@@ -280,11 +280,11 @@ def _history(question: history.Asked, page: statement.Page) -> dict[str, Any]:
 
 def latest_subscription(user: User) -> Subscription | None:
     """The live one, else the last there was."""
-    return (
-        Subscription.objects.filter(user=user)
-        .annotate(lives=Q(status__in=Subscription.LIVE))
-        .order_by("-lives", "-created_at")
-        .first()
+    # Few, and one of them at most is live: to sort them here costs less than to say how in SQL.
+    return max(
+        Subscription.objects.filter(user=user),
+        key=lambda one: (one.is_live, one.created_at),
+        default=None,
     )
 
 

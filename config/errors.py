@@ -19,6 +19,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import resolve
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 
 from credits.errors import LedgerBusy
 
@@ -63,7 +64,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return _refused_before(request) or _json(
         403,
         "csrf_failed",
-        "The CSRF token is missing or wrong. Send the csrftoken cookie's value as X-CSRFToken.",
+        _("The CSRF token is missing or wrong. Send the csrftoken cookie's value as X-CSRFToken."),
     )
 
 
@@ -84,8 +85,8 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
         if refused is not None:
             return refused
         if is_too_large:
-            return _json(413, "payload_too_large", "The body is too large.")
-        return _json(400, "bad_request", "The request could not be understood.")
+            return _json(413, "payload_too_large", _("The body is too large."))
+        return _json(400, "bad_request", _("The request could not be understood."))
     if is_too_large:
         return render(request, "413.html", status=413)
     # By a name that isn't ours, every page of this site is a 400.
@@ -95,13 +96,13 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     if _is_api(request):
-        return _json(403, "forbidden", "You may not do this.")
+        return _json(403, "forbidden", _("You may not do this."))
     return render(request, "403.html", status=403)
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     if _is_api(request):
-        return _json(404, "not_found", "There is nothing at this address.")
+        return _json(404, "not_found", _("There is nothing at this address."))
     return render(request, "404.html", status=404)
 
 
@@ -135,7 +136,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if response is not None:
         return response
     if _is_api(request):
-        return _json(500, "server_error", "Something went wrong on our side. Try again.")
+        return _json(500, "server_error", _("Something went wrong on our side. Try again."))
     return _failure(request, "500.html", 500)
 
 
@@ -145,11 +146,11 @@ def outage(request: HttpRequest, exception: BaseException | None) -> HttpRespons
     is_databases = isinstance(exception, OperationalError | InterfaceError)
     if isinstance(exception, LedgerBusy) or (is_databases and state in TIMEOUTS):
         # Nothing was done: the same request may be made again.
-        answer = _json(503, "busy", "Busy just now. Nothing was done; try again.")
+        answer = _json(503, "busy", _("Busy just now. Nothing was done; try again."))
         wait = BUSY_FOR
     elif is_databases and (state in AWAY or state[:2] in {"", "08"}):
         logger.error("The database can't be reached: %s", exception)
-        answer = _json(503, "unavailable", "We can't answer just now. Try again in a minute.")
+        answer = _json(503, "unavailable", _("We can't answer just now. Try again in a minute."))
         wait = AWAY_FOR
     else:
         return None

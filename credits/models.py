@@ -18,6 +18,8 @@ from django.db.models.functions import Now
 from django.db.models.lookups import GreaterThan
 from django.utils.translation import gettext_lazy as _
 
+from credits.numbers import credits_in_words, number, signed
+
 MAX_CREDITS: Final = 2**53 - 1
 """The largest balance: JavaScript reads every integer up to here exactly."""
 
@@ -169,7 +171,7 @@ class Entry(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount:+} {self.kind}"
+        return f"{signed(self.amount)} {self.get_kind_display()}"
 
 
 class Lot(models.Model):
@@ -256,7 +258,8 @@ class Lot(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.remaining} of {self.amount}"
+        values = {"left": number(self.remaining), "all": number(self.amount)}
+        return str(_("%(left)s of %(all)s") % values)
 
 
 class Draw(models.Model):
@@ -278,7 +281,7 @@ class Draw(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount} from lot {self.lot_id}"
+        return f"#{self.lot_id}: {self.amount}"
 
 
 class Hold(models.Model):
@@ -337,7 +340,7 @@ class Hold(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount} held, {self.status}"
+        return f"{credits_in_words(self.amount)}, {self.get_status_display()}"
 
 
 class HoldDraw(models.Model):
@@ -357,7 +360,7 @@ class HoldDraw(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount} of lot {self.lot_id}"
+        return f"#{self.lot_id}: {self.amount}"
 
 
 class Transfer(models.Model):
@@ -395,7 +398,7 @@ class Transfer(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount} from wallet {self.wallet_id}"
+        return f"#{self.entry_id}: {self.amount}"
 
 
 class Adjustment(models.Model):
@@ -475,7 +478,7 @@ class Adjustment(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount:+,} for {self.user}"
+        return f"{self.user}: {signed(self.amount)}"
 
 
 class MonthTotal(models.Model):

@@ -16,8 +16,15 @@ _SPACES: Final = " '\u00a0\u202f\u2019"
 
 
 def number(value: int) -> str:
-    """A whole number with its thousands grouped: 5,000."""
-    return number_format(value, use_l10n=True, force_grouping=True)
+    """A whole number with its thousands grouped: 5,000.
+
+    As Django's `number_format`, in a tenth of the time: a page has a hundred of them.
+    """
+    if -1000 < value < 1000:
+        return str(value)
+    if get_format("NUMBER_GROUPING", use_l10n=True) != 3:
+        return number_format(value, use_l10n=True, force_grouping=True)
+    return f"{value:,}".replace(",", get_format("THOUSAND_SEPARATOR", use_l10n=True))
 
 
 def signed(value: int) -> str:

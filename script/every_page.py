@@ -10,9 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin
 
+from allauth.account.internal.flows.login import record_authentication
 from allauth.core import ratelimit
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.adapter import get_adapter
+from allauth.socialaccount.internal.flows.signup import redirect_to_signup
 from django.core import exceptions
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.test import Client, override_settings
 from django.urls import path
 from playwright.sync_api import Page as Tab
@@ -21,13 +27,18 @@ from accounts.models import User
 from config import errors, urls
 from credits.errors import LedgerBusy
 from script.everybody import (
+    LONG_EMAIL,
+    PASSWORD,
     Person,
     Places,
+    beginner,
     busy,
+    careful,
     debtor,
     late,
     leaving,
     newcomer,
+    observer,
     regular,
     staff,
     stranger,
@@ -46,33 +57,50 @@ class Page:
     post: Mapping[str, str] | None = None
     """A form whose answer is the page."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the site would have to be configured with."""
     status: int = 200
 
     @property
     def is_served(self) -> bool:
         """Whether a browser gets it at its address; the others are what `ask` has got."""
-        return self.post is None and not self.headers and not self.address.startswith("/fails/")
+        is_address = not self.address.startswith("/fails/")
+        return is_address and self.post is None and not self.headers and not self.settings
 
 
 ORDER = {"credits": "500", "mode": "payment", "expected_total": "400"}
-WRONG = {"password": "x"}
-NO_NUMBER = {"low": "on", "threshold": "x"}
 FOREIGN = {"Sec-Fetch-Site": "cross-site"}
+GERMAN = {"Accept-Language": "de"}
+APP = {"APP": {"client_id": "id", "secret": "secret"}}
+SOCIAL = {"SOCIALACCOUNT_PROVIDERS": {"google": APP, "github": APP}}
+SIGN_IN = ("/accounts/login/", {"login": "careful@example.com", "password": PASSWORD})
+ASK_FOR_CODE = ("/accounts/login/code/", {"email": "newcomer@example.com"})
 
 PAGES = [
+    Page("landing", "/"),
+    Page("landing-monthly", "/?credits=499&mode=subscription"),
+    Page("landing-de", "/", headers=GERMAN),
+    Page("help", "/help"),
+    Page("help-de", "/help", headers=GERMAN),
+    Page("terms", "/terms"),
+    Page("privacy", "/privacy"),
+    Page("refunds", "/refunds"),
     Page("shop", "/credits"),
     Page("shop-cheap", "/credits?credits=20"),
     Page("shop-refused", "/credits?credits=5"),
     Page("shop-deal", "/credits?credits=499", newcomer),
     Page("shop-price-changed", "/credits", newcomer, post=ORDER, status=409),
     Page("shop-subscribed", "/credits?credits=1234", regular),
+    Page("shop-de", "/credits?credits=1234", regular, headers=GERMAN),
     Page("success-paid", "/credits/success?purchase={paid}", regular),
     Page("success-pending", "/credits/success?purchase={pending}", debtor),
     Page("success-settling", "/credits/success?purchase={settling}", busy),
     Page("success-review", "/credits/success?purchase={review}", busy),
     Page("success-settled", "/credits/success?purchase={settled}", busy),
     Page("success-failed", "/credits/success?purchase={failed}", busy),
+    Page("success-expired", "/credits/success?purchase={expired}", busy),
     Page("dashboard", "/dashboard", regular),
+    Page("dashboard-de", "/dashboard", busy, headers=GERMAN),
     Page("dashboard-empty", "/dashboard", newcomer),
     Page("dashboard-busy", "/dashboard", busy),
     Page("dashboard-filter", "/dashboard?kind=spend&kind=purchase&from=2020-01-01", busy),
@@ -96,6 +124,7 @@ PAGES = [
         post={"low": "on", "threshold": "x"},
         status=400,
     ),
+    Page("alerts-saved", "/dashboard/alerts", newcomer, post={"low": "on", "threshold": "250"}),
     Page("alerts-off", "{off}"),
     Page("alerts-are-off", "{off}", post={}),
     Page("account", "/dashboard/account", newcomer),
@@ -110,13 +139,58 @@ PAGES = [
     Page("account-closed", "/dashboard/account/closed"),
     Page("sign-in", "/accounts/login/"),
     Page("sign-in-refused", "/accounts/login/", post={"login": "a@b.example", "password": "x"}),
+    Page("sign-in-social", "/accounts/login/", settings=SOCIAL),
+    Page("sign-in-code", "/accounts/login/code/"),
+    Page("sign-in-code-sent", "/accounts/login/code/confirm/", before=ASK_FOR_CODE),
+    Page(
+        "sign-in-code-refused",
+        "/accounts/login/code/confirm/",
+        before=ASK_FOR_CODE,
+        post={"code": "x"},
+    ),
+    Page("sign-in-step", "/accounts/2fa/authenticate/", before=SIGN_IN),
+    Page(
+        "sign-in-step-refused",
+        "/accounts/2fa/authenticate/",
+        before=SIGN_IN,
+        post={"code": "000000"},
+    ),
     Page("sign-up", "/accounts/signup/"),
+    Page("sign-up-de", "/accounts/signup/", headers=GERMAN),
     Page("sign-up-refused", "/accounts/signup/", post={"email": "a", "password1": "b"}),
+    Page(
+        "sign-up-social",
+        "/accounts/3rdparty/signup/",
+        before=("/fails/without-address", {}),
+        settings=SOCIAL,
+    ),
+    Page("social-cancelled", "/accounts/3rdparty/login/cancelled/"),
+    Page("social-failed", "/accounts/3rdparty/login/error/", status=401),
+    Page("social-leave", "/accounts/github/login/", settings=SOCIAL),
+    Page("connections", "/accounts/3rdparty/", careful, settings=SOCIAL),
+    Page("connections-none", "/accounts/3rdparty/", newcomer),
     Page("sign-out", "/accounts/logout/", newcomer),
     Page("sign-in-inactive", "/accounts/inactive/"),
     Page("reauthenticate", "/accounts/reauthenticate/", newcomer),
+    Page("reauthenticate-code", "/accounts/2fa/reauthenticate/", careful),
+    Page("reauthenticate-passkey", "/accounts/2fa/webauthn/reauthenticate/", careful),
+    Page("sessions", "/accounts/sessions/", careful),
+    Page("sessions-ended", "/accounts/sessions/", regular, post={}),
+    Page("step-off", "/accounts/2fa/", regular),
+    Page("step-unconfirmed", "/accounts/2fa/", newcomer),
+    Page("step-required", "/accounts/2fa/", beginner),
+    Page("step-on", "/accounts/2fa/", careful),
+    Page("step-add-app", "/accounts/2fa/totp/activate/", regular),
+    Page("step-add-app-refused", "/accounts/2fa/totp/activate/", regular, post={"code": "000000"}),
+    Page("step-remove-app", "/accounts/2fa/totp/deactivate/", careful),
+    Page("step-codes", "/accounts/2fa/recovery-codes/", careful),
+    Page("step-new-codes", "/accounts/2fa/recovery-codes/generate/", careful),
+    Page("step-add-passkey", "/accounts/2fa/webauthn/add/", careful),
+    Page("step-rename-passkey", "/accounts/2fa/webauthn/keys/{passkey}/edit/", careful),
+    Page("step-remove-passkey", "/accounts/2fa/webauthn/keys/{passkey}/remove/", careful),
     Page("email", "/accounts/email/", newcomer),
     Page("email-sent", "/accounts/confirm-email/"),
+    Page("email-not-sent", "/fails/mail", status=503),
     Page("email-confirm", "/accounts/confirm-email/{confirm}/"),
     Page("email-confirm-expired", "/accounts/confirm-email/x/"),
     Page("password-change", "/accounts/password/change/", newcomer),
@@ -130,10 +204,19 @@ PAGES = [
     Page("error-403", "/fails/403", newcomer, status=403),
     Page("error-403-form", "/fails/form", status=403),
     Page("error-404", "/nowhere", status=404),
+    Page("error-413", "/fails/413", status=413),
     Page("error-429", "/fails/429", status=429),
     Page("error-500", "/fails/500", status=500),
     Page("error-503", "/fails/503", newcomer, status=503),
+    Page("error-503-no-database", "/fails/no-database", headers=GERMAN, status=503),
     Page("staff", "/admin/", staff),
+    Page("staff-nothing-waits", "/admin/", observer),
+    Page("staff-found", "/admin/billing/customer/search/?q=example", staff),
+    Page("staff-nothing-found", "/admin/billing/customer/search/?q=nobody", staff),
+    Page("staff-disputes", "/admin/billing/dispute/?attention=yes", staff),
+    Page("staff-dispute", "/admin/billing/dispute/{dispute}/change/", staff),
+    Page("staff-user", "/admin/accounts/user/{careful}/change/", staff),
+    Page("staff-remove-step", "/admin/accounts/user/{careful}/second-step/", staff),
     Page("staff-customers", "/admin/billing/customer/?q=example", staff),
     Page("staff-customer", "/admin/billing/customer/{customer}/change/", staff),
     Page("staff-purchase", "/admin/billing/purchase/{paid}/change/", staff),
@@ -182,17 +265,29 @@ def session_for(page: Page, accounts: Mapping[Person, User], places: Places) -> 
     """A session of its own, signed in, in which the page can be asked for."""
     client = Client(raise_request_exception=False)
     if page.who is not None:
-        client.force_login(accounts[page.who])
+        _sign_in(client, accounts[page.who])
     if page.before is not None:
         address, fields = page.before
-        client.post(address, _filled(fields, places))
+        with override_settings(ROOT_URLCONF=__name__, **page.settings):
+            client.post(address, _filled(fields, places))
     return client
+
+
+def _sign_in(client: Client, user: User) -> None:
+    """With all that the account has, just now: what asks for it once more opens at once."""
+    client.force_login(user)
+    request = HttpRequest()
+    request.session = client.session
+    record_authentication(request, user, "password", reauthenticated=True)
+    for factor in Authenticator.objects.filter(user=user):
+        record_authentication(request, user, "mfa", id=factor.pk, type=factor.type)
+    request.session.save()
 
 
 def ask(page: Page, client: Client, places: Places) -> Any:
     """The page as Django answers it, after redirects."""
     address = page.address.format(**places)
-    with override_settings(ROOT_URLCONF=__name__):
+    with override_settings(ROOT_URLCONF=__name__, **page.settings):
         if page.post is not None:
             return client.post(address, _filled(page.post, places), follow=True)
         return client.get(address, headers=page.headers, follow=True)
@@ -209,6 +304,14 @@ def fail(request: HttpRequest, how: str) -> HttpResponse:
             return errors.csrf_failure(request)
         case "429":
             return ratelimit.respond_429(request)
+        case "mail":
+            context = {"email": LONG_EMAIL}
+            return render(request, "account/mail_not_sent.html", context, status=503)
+        case "without-address":
+            provider = get_adapter().get_provider(request, "github")
+            return redirect_to_signup(
+                request, provider.sociallogin_from_response(request, {"id": 18})
+            )
         case "503":
             raise LedgerBusy
     raise {
@@ -216,10 +319,12 @@ def fail(request: HttpRequest, how: str) -> HttpResponse:
         "403": exceptions.PermissionDenied,
         "413": exceptions.RequestDataTooBig,
         "500": RuntimeError,
+        "no-database": OperationalError,
     }[how]
 
 
 # The site's own addresses, and those at which `ask` finds its failures.
 urlpatterns = [path("fails/<str:how>", fail), *urls.urlpatterns]
 handler400, handler403 = urls.handler400, urls.handler403
-handler404, handler500 = urls.handler404, urls.handler500
+handler404, handler429 = urls.handler404, urls.handler429
+handler500 = urls.handler500

@@ -5,6 +5,7 @@
 """
 
 import json
+import secrets
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -14,15 +15,30 @@ import requests
 from allauth.account.forms import default_token_generator
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from allauth.account.utils import user_pk_to_url_str
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from allauth.mfa.webauthn.internal.auth import WebAuthn
+from allauth.socialaccount.models import SocialAccount
+from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import Permission
 from django.db import connection, transaction
+from django.test import Client
 from django.utils import timezone
+from fido2.cose import ES256
+from fido2.utils import websafe_encode
+from fido2.webauthn import (
+    AttestationObject,
+    AttestedCredentialData,
+    AuthenticatorData,
+    CollectedClientData,
+)
 
 from accounts.models import User
 from billing import low_balance, webhooks
 from billing.checkout import start_checkout
-from billing.models import Purchase, Subscription
+from billing.models import Charge, Dispute, Purchase, Subscription
 from billing.reconcile import reconcile
 from credits import adjustments, ledger
 from credits.models import Entry, Wallet
@@ -30,6 +46,11 @@ from credits.models import Entry, Wallet
 PASSWORD = "correct horse battery"
 LONG_EMAIL = "maximiliane.hohenberg-mustermann@customer-relations.credits.example"
 MONTH = timedelta(days=29)
+DEVICES = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:133.0) Gecko/20100101 Firefox/133.0",
+)
 ORDER = {"mode": "payment", "unit_price_e4": 95, "currency": "usd"}
 
 Places = dict[str, Any]
@@ -64,6 +85,20 @@ def stranger(user: User) -> Places:
     user.set_unusable_password()
     user.save()
     return {}
+
+
+def careful(user: User) -> Places:
+    """Has every second step that there is, a connected account, and several devices."""
+    _add_app(user)
+    passkey = _add_passkey(user, "Blue key on my key ring, which opens the door as well")
+    SocialAccount.objects.create(
+        user=user, provider="github", uid="17", extra_data={"login": "careful"}
+    )
+    for device in DEVICES:
+        elsewhere = Client(headers={"user-agent": device})
+        elsewhere.force_login(user)
+        elsewhere.get("/accounts/sessions/")
+    return {"careful": user.pk, "passkey": passkey}
 
 
 def regular(user: User) -> Places:
@@ -104,7 +139,7 @@ def busy(user: User) -> Places:
     waiting = {"stripe_session_url": "http://127.0.0.1:9", "credits": 500, "total": 475}
     return {"no_receipt": kept.pk} | {
         status: Purchase.objects.create(user=user, status=status, **ORDER, **waiting).pk
-        for status in ("review", "settling", "failed", "settled")
+        for status in ("review", "settling", "failed", "settled", "expired")
     }
 
 
@@ -136,6 +171,7 @@ def staff(user: User) -> Places:
     """May do everything, and something of each kind waits for it. Comes after `regular`."""
     user.is_staff = user.is_superuser = True
     user.save()
+    _add_app(user)
     clerk = User.objects.create(email="clerk@example.com", is_staff=True)
     asked = adjustments.adjust(
         User.objects.get(email="regular@example.com"), 25_000, key="adjustment:1",
@@ -151,12 +187,66 @@ def staff(user: User) -> Places:
     }  # fmt: skip
     event = webhooks.keep(unknown, json.dumps(unknown))
     webhooks.attempt(event)
+    purchase = Purchase.objects.filter(status="paid").earliest("created_at")
+    charge = Charge.objects.create(
+        stripe_id="ch_disputed", purchase=purchase, entry_key=f"purchase:{purchase.pk}",
+        amount=purchase.total, fetched_at=timezone.now(),
+    )  # fmt: skip
+    dispute = Dispute.objects.create(
+        stripe_id="dp_to_answer", charge=charge, amount=purchase.total, status="needs_response",
+        reason="fraudulent", answer_by=timezone.now() + timedelta(days=2),
+        created_at=timezone.now(),
+    )  # fmt: skip
     return {
+        "dispute": dispute.pk,
         "adjustment": asked.pk,
         "event": event.pk,
         "reconciliation": reconcile(timezone.now() - timedelta(days=1)).pk,
         "form": uuid.uuid4(),
     }
+
+
+def beginner(user: User) -> Places:
+    """Works here since today, and has no second step yet."""
+    user.is_staff = True
+    user.save()
+    return {}
+
+
+def observer(user: User) -> Places:
+    """Works here, and may look at customers only: nothing waits for them."""
+    user.is_staff = True
+    user.save()
+    user.user_permissions.add(Permission.objects.get(codename="view_customer"))
+    _add_app(user)
+    return {}
+
+
+def _add_app(user: User) -> None:
+    TOTP.activate(user, generate_totp_secret())
+    RecoveryCodes.activate(user)
+
+
+def _add_passkey(user: User, name: str) -> int:
+    """As a device that makes one answers; nobody has its private key. Answers the row's number."""
+    key = ES256.from_cryptography_key(ec.generate_private_key(ec.SECP256R1()).public_key())
+    number = secrets.token_bytes(16)
+    made = AttestedCredentialData.create(bytes(16), number, key)
+    flags = AuthenticatorData.FLAG
+    data = AuthenticatorData.create(bytes(32), flags.UP | flags.UV | flags.AT, 0, made)
+    client = CollectedClientData.create(
+        CollectedClientData.TYPE.CREATE, b"challenge", "http://localhost"
+    )
+    response = {
+        "clientDataJSON": websafe_encode(client),
+        "attestationObject": websafe_encode(AttestationObject.create("none", data, {})),
+    }
+    credential = {
+        "id": websafe_encode(number), "rawId": websafe_encode(number), "type": "public-key",
+        "response": response, "clientExtensionResults": {"credProps": {"rk": True}},
+    }  # fmt: skip
+    row: int = WebAuthn.add(user, name, credential).instance.pk
+    return row
 
 
 def _order(user: User, credits: int, mode: str) -> Purchase:

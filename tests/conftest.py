@@ -121,6 +121,13 @@ def staff() -> User:
 
 
 @pytest.fixture
+def admin_client(staff: User) -> StaffClient:
+    client = StaffClient()
+    client.force_login(staff)
+    return client
+
+
+@pytest.fixture
 def at_once() -> Callable[..., list]:
     """Call something from many threads at the same moment; answers what each returned or raised."""
 

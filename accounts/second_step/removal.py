@@ -7,6 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.preferences import read_by
 from accounts.requests import SignedInRequest
 
 
@@ -28,5 +29,6 @@ def by_staff(user: User, request: SignedInRequest) -> None:
             change_message="Turned two-step sign-in off",
             single_object=True,
         )
-    context = {"timestamp": timezone.now()}
-    get_adapter(request).send_mail("mfa/email/removed_by_staff", user.email, context)
+    with read_by(user):
+        context = {"timestamp": timezone.now()}
+        get_adapter(request).send_mail("mfa/email/removed_by_staff", user.email, context)

@@ -37,6 +37,8 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     inlines = (PlanChangeInline,)
     grouped_credits = grouped(Subscription, "credits")
     paid_until = moment(Subscription, "current_period_end")
+    fetched_time = moment(Subscription, "fetched_at")
+    created_time = moment(Subscription, "created_at")
 
     list_display = (
         "user",
@@ -52,10 +54,27 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     )
     search_fields = ("user__email", "=stripe_id")
     list_select_related = ("user",)
+    fields = (
+        "user",
+        "outcome",
+        "grouped_credits",
+        "price",
+        "currency",
+        "paid_until",
+        "cancel_at_period_end",
+        "card_label",
+        "stripe_id",
+        "fetched_time",
+        "created_time",
+    )
 
     @admin.display(description=gettext_lazy("a month"), ordering="total")
     def price(self, subscription: Subscription) -> str:
         return money(subscription.total)
+
+    @admin.display(description=gettext_lazy("card"))
+    def card_label(self, subscription: Subscription) -> str:
+        return subscription.card_label or "-"
 
     @admin.display(description=gettext_lazy("status"), ordering="status")
     def outcome(self, subscription: Subscription) -> str:

@@ -13,7 +13,7 @@ from django.core import mail
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from accounts import closing
+from accounts import closing, preferences
 from accounts.models import User
 from tests.second_step import StaffClient, add_app, code_of, unused_codes
 
@@ -380,7 +380,7 @@ def test_staff_turn_it_off_for_a_customer_on_record(client, staff, user, other_u
     assert kinds(user) == ON
     mail.outbox.clear()
 
-    client.post(url_of(user))
+    client.post(url_of(user), REMOTE_ADDR="203.0.113.7")
     assert (kinds(user), kinds(other_user)) == (set(), ON)
     entry = LogEntry.objects.get()
     assert (entry.user, entry.object_id) == (staff, str(user.pk))
@@ -388,10 +388,21 @@ def test_staff_turn_it_off_for_a_customer_on_record(client, staff, user, other_u
     (message,) = mail.outbox
     assert message.to == ["ada@example.com"]
     assert "We have turned two-step sign-in off" in message.body
-    assert "127.0.0.1" not in message.body  # where staff sit is theirs
+    assert "203.0.113.7" not in message.body  # where staff sit is theirs
 
     assert client.post(url_of(user)).status_code == 403  # there is nothing left to turn off
     assert LogEntry.objects.count() == 1
+
+
+def test_the_customer_is_told_in_their_own_language(client, staff, user):
+    add_app(user)
+    preferences.choose(user, language="de")
+    preferences.choose(staff, language="en")
+    client.force_login(staff)
+    mail.outbox.clear()
+    client.post(url_of(user))
+    ((html, _),) = mail.outbox[0].alternatives
+    assert '<html lang="de">' in html
 
 
 def test_only_superusers_do_it_for_staff_and_nobody_for_oneself(client, staff, user):

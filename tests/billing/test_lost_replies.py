@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.db import transaction
-from django.test import Client
 
 from accounts.models import User
 from billing import plans, stripe_api
@@ -18,6 +17,7 @@ from billing.receipts import receipt_url
 from billing.stripe_api import StripeUnavailable
 from credits.audit import audit
 from credits.models import Entry
+from tests.second_step import StaffClient
 from tests.shop import Shop
 from tests.stripe_events import post
 
@@ -41,7 +41,7 @@ class Story:
 
     def __init__(self, shop: Shop, staff: User) -> None:
         self.shop = shop
-        self.desk = Client()
+        self.desk = StaffClient()
         self.desk.force_login(staff)
         self.told: set[str] = set()
 

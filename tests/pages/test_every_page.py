@@ -12,7 +12,11 @@ from script.every_page import PAGES, PEOPLE, ask, session_for
 from script.everybody import settle_in
 
 NO_PAGES = {
-    "": "a redirect",
+    "robots.txt": "for search engines",
+    "sitemap.xml": "for search engines",
+    ".well-known/security.txt": "a file",
+    "language": "a button",
+    "dashboard/account/time-zone": "a button",
     "dashboard/history.csv": "a file",
     "dashboard/account/export": "a file",
     "dashboard/plan/resume": "a button",
@@ -21,7 +25,14 @@ NO_PAGES = {
     "api/billing/purchases/<uuid:purchase_id>": "JSON",
     "api/billing/webhook": "JSON",
     "api/<path:rest>": "JSON",
-    "accounts/login/code/confirm/": "a redirect while nobody signs in by code",
+    r"accounts/confirm-email/(?P<key>[-:\w]+)/$": "allauth's; ours is in its place",
+    "accounts/2fa/recovery-codes/download/": "a file",
+    "accounts/2fa/webauthn/": "a redirect",
+    "accounts/2fa/webauthn/login/": "JSON",
+    "accounts/github/login/callback/": "a redirect",
+    "accounts/google/login/": "as GitHub's",
+    "accounts/google/login/callback/": "a redirect",
+    "accounts/google/login/token/": "a redirect",
     "admin": "a redirect",
     "admin/login/": "a redirect to the site's own",
     "admin/logout/": "a button",
@@ -104,8 +115,10 @@ def test_nothing_is_inline_and_everything_is_named(sandbox):
             faults.append(f"{page.name}: is answered with {answer.status_code}")
         html = Html(answer.content.decode())
         faults += [f"{page.name}: {one}" for one in html.faults()]
-        # The steps of one thing, and its answers, may have the same.
-        titles[html.title.strip()].add("/".join(page.address.partition("?")[0].split("/")[:3]))
+        # The steps of one thing, its answers, and other ways to do the same may have the same.
+        address = page.address.partition("?")[0]
+        one = "/".join(address.split("/")[:3])
+        titles[html.title.strip()].add("asks" if address.endswith("/reauthenticate/") else one)
     faults += [
         f"{title!r} is the title of several: {sorted(pages)}"
         for title, pages in titles.items()
@@ -134,8 +147,12 @@ class Html(HTMLParser):
         self.tags[tag] += 1
         self.ids.update([has["id"]] if "id" in has else [])
         self.found += [f"<{tag} {name}=>" for name in has if name == "style" or name[:2] == "on"]
-        asset = has.get("src") or (has.get("href") if tag in {"link", "use", "image"} else None)
-        if asset and not (asset.startswith(("/", "#")) and asset[:2] != "//"):
+        is_name = has.get("rel") == "canonical"  # of the page, for search engines
+        is_linked = tag in {"link", "use", "image"} and not is_name
+        asset = has.get("src") or (has.get("href") if is_linked else None)
+        # A picture in the page, such as the one to scan, comes from nowhere.
+        ours = ("/", "#", "data:image/") if tag == "img" else ("/", "#")
+        if asset and not (asset.startswith(ours) and asset[:2] != "//"):
             self.found.append(f"<{tag}> is from elsewhere: {asset}")
         match tag:
             case "html":
