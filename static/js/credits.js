@@ -179,13 +179,17 @@ if (bar) {
 const ticks = document.querySelector('[data-ticks]');
 const picks = [...form.querySelectorAll('.picks [data-pick]')].map((link) => Number(link.dataset.pick));
 const short = new Intl.NumberFormat(lang, { notation: 'compact' });
-for (const value of ticks ? [plan.min, ...picks, plan.max] : []) {
+for (const value of ticks ? [plan.min, plan.max, ...picks] : []) {
   const tick = document.createElementNS('http://www.w3.org/2000/svg', 'text');
   tick.setAttribute('x', `${toSlider(value, plan) / 10}%`);
   tick.setAttribute('y', '14');
   tick.setAttribute('text-anchor', { [plan.min]: 'start', [plan.max]: 'end' }[value] ?? 'middle');
   tick.textContent = short.format(value);
+  const others = [...ticks.children].map((other) => other.getBoundingClientRect());
   ticks.append(tick);
+  // Not every language shortens thousands: a number that would touch another is left out.
+  const { left, right } = tick.getBoundingClientRect();
+  if (others.some((other) => left < other.right + 4 && right > other.left - 4)) tick.remove();
 }
 
 // What was typed before this ran is not on the page yet; what the server has refused stays as it is.
