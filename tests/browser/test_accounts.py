@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
-from tests.browser.test_pages import violations
+from tests.browser.budgets import violations
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.browser]
 
