@@ -182,8 +182,10 @@ def test_the_chart_has_its_figures_behind_it(buyer, wallet):
     content = page.content.decode()
     today = timezone.localdate()
     # As long as nobody looks at another day, and without scripts, today's is read out.
-    assert f"data-reading>{today:%-d %b %Y}: 1,200 credits<" in content
-    assert f'aria-valuetext="{today:%-d %b %Y}: 1,200 credits"' in content
+    reading = f"{today:%-d %b %Y}: 1,200 credits, 1,234 bought"
+    assert f"data-reading>{reading}<" in content
+    assert f'aria-valuetext="{reading}"' in content
+    assert f'data-reading-of="{reading}"' in content
     table = content.split('<details class="data">', 1)[1].split("</table>", 1)[0]
     assert table.count("<tr>") == 31
     figures = re.sub(r"<[^>]+>", " ", table.split("<tr>")[2]).split()

@@ -70,7 +70,7 @@ def test_a_mistake_is_said_and_not_sent(page):
     amount.fill("5000")
     expect(page.get_by_text("Enter a whole number of credits")).to_be_hidden()
     expect(page.locator("[data-out=total]")).to_have_text("$40.00")
-    expect(page.get_by_role("status").last).to_have_text("5,000 credits: $40.00. ")
+    expect(page.get_by_role("status").last).to_have_text("5,000 credits cost $40.00. ")
     assert not PlanChange.objects.exists()
 
 

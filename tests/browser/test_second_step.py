@@ -48,6 +48,7 @@ def type_code(page: Page, code: str) -> None:
 def test_an_app_is_set_up_and_signed_in_with(page, user):
     sign_in(page)
     page.locator("[data-menu] summary").click()
+    page.get_by_role("link", name="Account", exact=True).click()
     page.get_by_role("link", name="Two-step sign-in").click()
     page.get_by_role("link", name="Add an app").click()
     page.get_by_label("Password").fill(PASSWORD)
