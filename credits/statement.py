@@ -12,9 +12,8 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
-from django.db.models import QuerySet, Subquery
 
-from credits.models import ACCOUNT_OF, Account, Entry, Kind, Wallet
+from credits.models import ACCOUNT_OF, Account, Kind, Wallet
 
 PAGE_SIZE: Final = 25
 EXPORT_BATCH: Final = 2000
@@ -80,13 +79,13 @@ def history(
 ) -> Page:
     """A page of the history: the newest entries, or those next to an entry's id."""
     if after is not None:
-        lines = _lines(wallet, chosen, "id", PAGE_SIZE + 1, id__gt=after)[::-1]
+        lines = _lines(wallet, chosen, "ASC", PAGE_SIZE + 1, ">", after)[::-1]
         if len(lines) <= PAGE_SIZE:
             return Page(lines, is_stray=True)
         lines = lines[1:]
         return Page(lines, newer=lines[0].id, older=lines[-1].id)
-    cursor = {} if before is None else {"id__lt": before}
-    lines = _lines(wallet, chosen, "-id", PAGE_SIZE + 1, **cursor)
+    cursor = ("",) if before is None else ("<", before)
+    lines = _lines(wallet, chosen, "DESC", PAGE_SIZE + 1, *cursor)
     older = lines[PAGE_SIZE - 1].id if len(lines) > PAGE_SIZE else None
     lines = lines[:PAGE_SIZE]
     newer = lines[0].id if lines and before is not None else None
@@ -100,31 +99,41 @@ def export(wallet: Wallet, chosen: Filter) -> Iterator[list[Line]]:
     that works behind a pooler of connections, and holds up neither vacuum nor a deployment.
     """
     last = 0
-    while lines := _lines(wallet, chosen, "id", EXPORT_BATCH, id__gt=last):
+    while lines := _lines(wallet, chosen, "ASC", EXPORT_BATCH, ">", last):
         yield lines
         last = lines[-1].id
 
 
-def _lines(wallet: Wallet, chosen: Filter, order: str, limit: int, **cursor: int) -> list[Line]:
-    entries = _of_days(wallet, chosen).filter(**cursor)
+def _lines(
+    wallet: Wallet, chosen: Filter, order: str, limit: int, cursor: str = "", at: int = 0
+) -> list[Line]:
+    """At most `limit` lines, in the `order` of their ids ("ASC", "DESC"), after `cursor` ("<", ">")
+    of the id `at`."""
+    # Written as SQL and not through models: to put it together took as long as to run it.
+    where, values = _of_days(wallet, chosen)
+    if cursor:
+        where, values = f"{where} AND id {cursor} %s", [*values, at]
     # One query for each kind, in the order of its index, so that the few purchases among a million
     # spends are not looked for one by one.
-    kinds = [entries.filter(kind=kind) for kind in chosen.kinds] or [entries]
-    found, *others = [part.order_by(order)[:limit].values_list(*_COLUMNS) for part in kinds]
-    if others:
-        found = found.union(*others, all=True).order_by(order)[:limit]
-    # What was paid is looked up for the lines alone: as a part of the query that finds them it
-    # would cost so much, by the planner's reckoning, that its choice of an index didn't matter.
-    statement, values = found.query.sql_with_params()
+    kinds = [(f"{where} AND kind = %s", [*values, kind]) for kind in chosen.kinds]
+    parts = [
+        (_PART.format(where=where, order=order), [*values, limit])
+        for where, values in kinds or [(where, values)]
+    ]
+    lines = _LINES.format(parts=" UNION ALL ".join(part for part, _ in parts), order=order)
+    paid: list[Any] = [BOUGHT, wallet.pk, wallet.pk, BOUGHT]
     with connection.cursor() as db:
-        direction = "DESC" if order == "-id" else "ASC"
-        paid_by: list[Any] = [BOUGHT, wallet.pk, wallet.pk, BOUGHT]
-        db.execute(_WITH_PAID.format(statement, direction), [*paid_by, *values])
+        db.execute(lines, [*paid, *(value for _, part in parts for value in part), limit])
         return [Line._make(row) for row in db.fetchall()]
 
 
-_COLUMNS: Final = ("id", "created_at", "kind", "note", "amount", "balance", "about_id")
-_WITH_PAID: Final = """
+_PART: Final = """
+(SELECT id, created_at, kind, note, amount, balance, about_id FROM credits_entry
+WHERE {where} ORDER BY id {order} LIMIT %s)"""
+
+# What was paid is looked up for the lines alone: as a part of the query that finds them it would
+# cost so much, by the planner's reckoning, that its choice of an index didn't matter.
+_LINES: Final = """
 SELECT line.id, line.created_at, line.kind, line.note, line.amount, line.balance,
     CASE WHEN line.kind = ANY (%s) THEN (
         SELECT paid FROM credits_lot AS lot
@@ -132,21 +141,27 @@ SELECT line.id, line.created_at, line.kind, line.note, line.amount, line.balance
     CASE WHEN line.about_id IS NOT NULL THEN (
         SELECT id FROM credits_entry AS bought
         WHERE bought.wallet_id = %s AND bought.id = line.about_id AND kind = ANY (%s)) END
-FROM ({}) AS line (id, created_at, kind, note, amount, balance, about_id)
-ORDER BY line.id {}"""
+FROM (SELECT * FROM ({parts}) AS part ORDER BY id {order} LIMIT %s) AS line
+ORDER BY line.id {order}"""
 
 
-def _of_days(wallet: Wallet, chosen: Filter) -> QuerySet[Entry]:
-    entries = everything = Entry.objects.filter(wallet=wallet)
+def _of_days(wallet: Wallet, chosen: Filter) -> tuple[str, list[Any]]:
+    """The condition that an entry of these days meets, and its values."""
+    where, values = "wallet_id = %s", [wallet.pk]
     if chosen.first:
         start = _midnight(chosen.first, chosen.zone)
-        since = everything.filter(created_at__gte=start).order_by("created_at", "id")
-        entries = entries.filter(created_at__gte=start, id__gte=Subquery(since.values("id")[:1]))
+        where += f" AND created_at >= %s AND id >= {_EDGE.format('>=', 'ASC')}"
+        values += [start, wallet.pk, start]
     if chosen.last and chosen.last < date.max:
         end = _midnight(chosen.last + timedelta(days=1), chosen.zone)
-        until = everything.filter(created_at__lt=end).order_by("-created_at", "-id")
-        entries = entries.filter(created_at__lt=end, id__lte=Subquery(until.values("id")[:1]))
-    return entries
+        where += f" AND created_at < %s AND id <= {_EDGE.format('<', 'DESC')}"
+        values += [end, wallet.pk, end]
+    return where, values
+
+
+_EDGE: Final = """(
+    SELECT id FROM credits_entry WHERE wallet_id = %s AND created_at {0} %s
+    ORDER BY created_at {1}, id {1} LIMIT 1)"""
 
 
 def _midnight(day: date, zone: tzinfo) -> datetime:
@@ -171,68 +186,17 @@ class Day(NamedTuple):
     returned: int = 0
 
 
-# A day's last entry is one probe of the index on time. What was used is never added up: it is what
-# the balance is short of by all other entries, and those are few and have an index of their own,
-# which is looked at for one kind at a time. Lots that have expired and are not booked yet have no
-# entry that says so.
-_DAYS: Final = """
-WITH closing AS (
-    SELECT days.day, days.ends, entry.id, coalesce(entry.balance, 0) AS balance
-    FROM unnest(%(days)s::date[], %(ends)s::timestamptz[]) AS days (day, ends)
-    LEFT JOIN LATERAL (
-        SELECT id, balance FROM credits_entry
-        WHERE wallet_id = %(wallet)s AND created_at < days.ends
-        ORDER BY created_at DESC, id DESC LIMIT 1
-    ) AS entry ON true
-), days AS (
-    SELECT day, ends, balance, id AS last_id,
-           coalesce(lag(id) OVER (ORDER BY day), 0) AS before_id,
-           lag(balance) OVER (ORDER BY day) AS opening
-    FROM closing
-), others AS MATERIALIZED (
-    SELECT entry.id, entry.amount, entry.bought, lot.paid,
-           CASE WHEN kinds.kind = ANY (%(returned)s) THEN -entry.amount END AS returned
-    FROM unnest(%(others)s::text[]) AS kinds (kind)
-    CROSS JOIN LATERAL (
-        SELECT id, amount, CASE WHEN kind = ANY (%(bought)s) THEN amount END AS bought
-        FROM credits_entry
-        WHERE wallet_id = %(wallet)s AND kind = kinds.kind AND kind <> 'spend'
-            AND id > coalesce((SELECT id FROM closing ORDER BY day LIMIT 1), 0)
-        OFFSET 0  -- keeps the planner from making one search of it, through the spends
-    ) AS entry
-    LEFT JOIN credits_lot AS lot
-        ON lot.wallet_id = %(wallet)s AND lot.entry_id = entry.id AND entry.bought IS NOT NULL
-)
-SELECT days.day,
-       days.balance - coalesce((
-           SELECT sum(remaining) FROM credits_lot
-           WHERE wallet_id = %(wallet)s AND is_open AND expires_at IS NOT NULL
-               AND expires_at <= least(days.ends, statement_timestamp())), 0)::bigint,
-       coalesce(sum(others.bought), 0)::bigint,
-       (days.opening + coalesce(sum(others.amount), 0) - days.balance)::bigint,
-       coalesce(sum(others.paid), 0)::bigint,
-       coalesce(sum(others.returned), 0)::bigint
-FROM days LEFT JOIN others ON others.id > days.before_id AND others.id <= days.last_id
-WHERE days.opening IS NOT NULL
-GROUP BY days.day, days.ends, days.balance, days.opening
-ORDER BY days.day"""
-
-
 def daily_balances(wallet: Wallet, days: int, zone: tzinfo = UTC) -> list[Day]:
     """The last `days` days, oldest first, today the last of them."""
     today = datetime.now(zone).date()
     # The day before is where the first one begins.
     dates = [today - timedelta(days=age) for age in range(days, -1, -1)]
-    values: dict[str, Any] = {
-        "wallet": wallet.pk,
-        "days": dates,
-        "ends": [_midnight(day + timedelta(days=1), zone) for day in dates],
-        "bought": BOUGHT,
-        "returned": RETURNED,
-        "others": BUT_SPENDS,
-    }
+    ends = [_midnight(day + timedelta(days=1), zone) for day in dates]
     with connection.cursor() as cursor:
-        cursor.execute(_DAYS, values)
+        cursor.execute(
+            "SELECT * FROM credits_days(%s, %s, %s, %s, %s, %s)",
+            [wallet.pk, dates, ends, BOUGHT, RETURNED, BUT_SPENDS],
+        )
         return [Day._make(row) for row in cursor.fetchall()]
 
 
