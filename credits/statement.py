@@ -147,7 +147,8 @@ ORDER BY line.id {order}"""
 
 def _of_days(wallet: Wallet, chosen: Filter) -> tuple[str, list[Any]]:
     """The condition that an entry of these days meets, and its values."""
-    where, values = "wallet_id = %s", [wallet.pk]
+    where = "wallet_id = %s"
+    values: list[Any] = [wallet.pk]
     if chosen.first:
         start = _midnight(chosen.first, chosen.zone)
         where += f" AND created_at >= %s AND id >= {_EDGE.format('>=', 'ASC')}"
