@@ -208,3 +208,10 @@ def test_signing_up_asks_for_the_address_to_be_confirmed(client):
     assert not EmailAddress.objects.get().verified
     page = client.get("/dashboard").content.decode()
     assert page.count("ada@example.com is on its way") == 1
+
+
+@pytest.mark.parametrize("key", ["x" * 20, "x" * 5000, r'"xxxxxxxxxx\000xxxxxxxxx"'])
+def test_a_cookie_that_is_no_session_is_nobody_s(client, key):
+    response = client.get("/dashboard", headers={"Cookie": f"sessionid={key}"})
+    assert response.status_code == 302
+    assert response["Location"] == "/accounts/login/?next=/dashboard"
