@@ -18,8 +18,8 @@ from django.utils import timezone
 from accounts.models import ApiKey, ApiKeySpending, User
 
 BEGINNINGS: Final = {ApiKey.Kind.PERSONAL: "dcp_", ApiKey.Kind.SERVICE: "dcs_"}
-BURST: Final = timedelta(seconds=10)
-"""How far a key may be ahead of its pace: a sixth of a minute's requests at once."""
+BURST: Final = 10
+"""Seconds that a key may be ahead of its pace: a sixth of a minute's requests at once."""
 
 _RANDOM_BYTES: Final = 32
 _SHOWN: Final = 4
@@ -170,7 +170,7 @@ _FIELDS: Final = ApiKey._meta.concrete_fields
 _NAMES: Final = [field.attname for field in _FIELDS]
 _ADMIT: Final = (
     f"SELECT {', '.join(f'(key).{field.column}' for field in _FIELDS)}, is_open, wait "  # noqa: S608 (ours)
-    "FROM accounts_admit(%s, %s, %s)"
+    "FROM accounts_admit(%s, %s, make_interval(secs => %s))"
 )
 _CHARGE: Final = """
     INSERT INTO accounts_apikeyspending AS spending (key_id, begins_on, credits)
