@@ -55,7 +55,11 @@ def _notes(note: str, owed: int) -> Iterator[tuple[str]]:
     if note:
         yield (note,)
     if owed > 0:
-        words = ngettext("%(count)s credit is owed", "%(count)s credits are owed", owed)
+        words = ngettext(
+            "%(count)s credit added to what you owe",
+            "%(count)s credits added to what you owe",
+            owed,
+        )
         yield (words % {"count": number(owed)},)
 
 

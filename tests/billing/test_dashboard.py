@@ -143,7 +143,7 @@ def test_what_was_spent_on_debt_is_told_on_the_page_and_in_the_file(buyer, walle
     grant(wallet, 30, paid=30)
     ledger.spend(wallet, 1_530, key="s", note="A <film>", owe_up_to=1_500)
     page = text(buyer.get("/dashboard"))
-    assert "Spent A &lt;film&gt; 1,500 credits are owed" in page
+    assert "Spent A &lt;film&gt; 1,500 credits added to what you owe" in page
     assert f"{MINUS}30" in page
     assert "1,500 owed: the next credits you get repay it first." in page
     grant(wallet, 1_600, paid=1_520)
