@@ -1,6 +1,7 @@
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.db.models.functions import Lower, Now
@@ -73,3 +74,110 @@ class Session(AbstractBaseSession):
         from accounts.sessions import SessionStore
 
         return SessionStore
+
+
+class ApiKey(models.Model):
+    """What a program acts with: on its owner's wallet, or, made by staff, on any user's.
+
+    The key itself is shown once and not kept: `digest` is its SHA-256, `prefix` how it begins, to
+    tell keys apart. A key is never deleted, so that what it did stays told.
+    """
+
+    class Kind(models.TextChoices):
+        PERSONAL = "personal", _("Personal")
+        SERVICE = "service", _("Service")
+
+    class Scope(models.TextChoices):
+        BALANCE_READ = "balance:read", _("Read balances and their history")
+        CREDITS_SPEND = "credits:spend", _("Spend and reserve credits")
+        USAGE_READ = "usage:read", _("Read usage")
+        USAGE_WRITE = "usage:write", _("Report usage")
+
+    class Period(models.TextChoices):
+        DAY = "day", _("a day")
+        WEEK = "week", _("a week")
+        MONTH = "month", _("a month")
+
+    kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
+    user = models.ForeignKey(
+        User, models.PROTECT, null=True, blank=True, related_name="api_keys",
+        verbose_name=_("owner"), help_text=_("Of a personal key."),
+    )  # fmt: skip
+    made_by = models.ForeignKey(
+        User, models.PROTECT, related_name="+", editable=False, verbose_name=_("made by")
+    )
+    name = models.CharField(_("name"), max_length=80)
+    prefix = models.CharField(_("begins with"), max_length=12, editable=False)
+    digest = models.BinaryField(max_length=32, unique=True, editable=False)
+    scopes = ArrayField(
+        models.CharField(max_length=20, choices=Scope.choices), verbose_name=_("scopes")
+    )
+    created_at = models.DateTimeField(_("made"), db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    revoked_at = models.DateTimeField(_("revoked"), null=True, editable=False)
+    # To the minute: not every request writes it.
+    last_used_at = models.DateTimeField(_("last used"), null=True, editable=False)
+    limit_credits = models.PositiveBigIntegerField(
+        _("spending limit"), null=True, blank=True, help_text=_("Credits. Empty is no limit.")
+    )
+    limit_period = models.CharField(
+        _("per"), max_length=5, choices=Period.choices, blank=True, default=""
+    )
+    requests_per_minute = models.PositiveIntegerField(
+        _("requests a minute"), null=True, blank=True,
+        help_text=_("Empty is what the site is set to."),
+    )  # fmt: skip
+
+    class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+        constraints = [
+            models.CheckConstraint(
+                name="accounts_apikey_personal_has_owner",
+                condition=models.Q(kind="personal", user__isnull=False)
+                | models.Q(kind="service", user__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="accounts_apikey_limit_has_period",
+                condition=models.Q(limit_credits__isnull=True, limit_period="")
+                | models.Q(limit_credits__gt=0, limit_period__in=["day", "week", "month"]),
+            ),
+            models.CheckConstraint(
+                name="accounts_apikey_rate_is_positive",
+                condition=models.Q(requests_per_minute__isnull=True)
+                | models.Q(requests_per_minute__gt=0),
+            ),
+        ]
+        indexes = [models.Index(fields=["user", "-id"], name="accounts_apikey_of_user")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+
+class ApiKeyPace(models.Model):
+    """When a key's requests will have been used up at its pace (GCRA). Not logged by the database:
+    after a crash every key begins anew."""
+
+    key = models.OneToOneField(ApiKey, models.CASCADE, primary_key=True, related_name="pace")
+    full_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.key_id}: {self.full_at}"
+
+
+class ApiKeySpending(models.Model):
+    """What a key with a limit has spent, or holds, in a period, which begins at 0:00 UTC."""
+
+    key = models.ForeignKey(ApiKey, models.PROTECT, related_name="spending")
+    begins_on = models.DateField()
+    credits = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["key", "begins_on"], name="accounts_apikeyspending_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key_id}: {self.credits} since {self.begins_on}"

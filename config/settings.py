@@ -119,7 +119,10 @@ TRUSTED_PROXIES = whole_number("TRUSTED_PROXIES", 0, at_least=0)
 
 INSTALLED_APPS = [
     "website",
+    "api",
     "billing",
+    "usage",
+    "outgoing",
     "credits",
     "accounts",
     "django.contrib.admin",
@@ -358,6 +361,8 @@ ADJUSTMENT_LIMIT = whole_number("ADJUSTMENT_LIMIT", 10_000, at_least=0)
 
 # Below how many credits a buyer who chose no other number gets a mail; 0 is never.
 LOW_BALANCE_CREDITS = whole_number("LOW_BALANCE_CREDITS", 100, at_least=0)
+# How many requests an API key may make, unless it has a number of its own.
+API_REQUESTS_PER_MINUTE = whole_number("API_REQUESTS_PER_MINUTE", 600, at_least=1)
 
 # --- Mail -------------------------------------------------------------------------------------
 

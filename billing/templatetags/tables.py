@@ -3,7 +3,7 @@
 Written here and not in its template, whose four hundred variables took a third of the page's time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django import template
@@ -11,8 +11,11 @@ from django.urls import reverse
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from billing.history import Figures
+from credits.numbers import number
+from credits.statement import Line
 
 register = template.Library()
 
@@ -35,18 +38,30 @@ def ledger_rows(rows: Iterable[dict[str, Any]]) -> SafeString:
 
 
 def _ledger_row(row: dict[str, Any]) -> str:
-    note = row["line"].note
-    told = f'<span class="sub">{escape(note)}</span>' if note else ""
+    line = row["line"]
+    notes = "".join(f'<span class="sub">{escape(one)}</span>' for one in _notes(line))
     receipt = _receipt(row) if row["receipt"] else ""
     sign = "plus" if row["is_plus"] else "minus"
     return (
         f'<tr><td class="c-when"><time datetime="{row["at"]}">{row["day"]}</time>'
         f'<span class="sub">{row["time"]}</span></td>'
-        f'<th scope="row" class="c-what">{escape(row["kind"])}{told}</th>'
+        f'<th scope="row" class="c-what">{escape(row["kind"])}{notes}</th>'
         f'<td class="c-paid num">{row["paid"]}{receipt}</td>'
         f'<td class="c-amt num"><span class="{sign}">{row["amount"]}</span></td>'
         f'<td class="c-bal num">{row["balance"]}</td></tr>'
     )
+
+
+def _notes(line: Line) -> Iterator[str]:
+    if line.note:
+        yield line.note
+    if line.owed > 0:
+        words = ngettext(
+            "%(count)s credit added to what you owe",
+            "%(count)s credits added to what you owe",
+            line.owed,
+        )
+        yield words % {"count": number(line.owed)}
 
 
 def _receipt(row: dict[str, Any]) -> SafeString:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 IMAGES = sorted(path for path in (ROOT / "docs/images").iterdir())
-APPS = ("accounts", "billing", "config", "credits", "website")
+APPS = ("accounts", "api", "billing", "config", "credits", "outgoing", "usage", "website")
 LARGEST_IMAGE = 150 * 1024
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")

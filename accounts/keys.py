@@ -1,0 +1,180 @@
+"""API keys: what programs sign in with.
+
+A key is 256 random bits after a few letters that say what it is. Only its SHA-256 is kept: there is
+nothing to guess from it, so no slow hash is needed (docs/decisions/0024-keys-for-programs.md).
+"""
+
+import hashlib
+import math
+import secrets
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from django.conf import settings
+from django.db import connection, models
+from django.utils import timezone
+
+from accounts.models import ApiKey, ApiKeySpending, User
+
+BEGINNINGS: Final = {ApiKey.Kind.PERSONAL: "dcp_", ApiKey.Kind.SERVICE: "dcs_"}
+BURST: Final = 10
+"""Seconds that a key may be ahead of its pace: a sixth of a minute's requests at once."""
+
+_RANDOM_BYTES: Final = 32
+_SHOWN: Final = 4
+"""How many of the random characters are kept, to tell keys apart."""
+
+
+class KeyRefused(Exception):
+    """The key opens nothing. `code` is what the API answers."""
+
+    code = "invalid_api_key"
+
+
+class KeyExpired(KeyRefused):
+    code = "expired_api_key"
+
+
+class KeyRevoked(KeyRefused):
+    code = "revoked_api_key"
+
+
+class TooFast(Exception):
+    """The key's requests come faster than it may; `wait` is in whole seconds."""
+
+    def __init__(self, wait: int) -> None:
+        super().__init__(f"Again in {wait} s.")
+        self.wait = wait
+
+
+class LimitReached(Exception):
+    """The key's spending limit leaves less than was asked for. Nothing was counted."""
+
+    def __init__(self, limit: int, spent: int, resets_at: datetime) -> None:
+        super().__init__(f"{spent} of {limit} credits are spent.")
+        self.limit, self.spent, self.resets_at = limit, spent, resets_at
+
+
+def make(
+    *,
+    made_by: User,
+    name: str,
+    scopes: Iterable[str],
+    owner: User | None,
+    expires_at: datetime | None = None,
+    limit_credits: int | None = None,
+    limit_period: str = "",
+    requests_per_minute: int | None = None,
+) -> tuple[ApiKey, str]:
+    """A new key, and its text, which is not kept. Without `owner` it acts for any user."""
+    kind = ApiKey.Kind.SERVICE if owner is None else ApiKey.Kind.PERSONAL
+    token = BEGINNINGS[kind] + secrets.token_urlsafe(_RANDOM_BYTES)
+    key = ApiKey.objects.create(
+        kind=kind,
+        user=owner,
+        made_by=made_by,
+        name=name,
+        prefix=token[: len(BEGINNINGS[kind]) + _SHOWN],
+        digest=_digest(token),
+        scopes=sorted(scopes),
+        expires_at=expires_at,
+        limit_credits=limit_credits,
+        limit_period=limit_period,
+        requests_per_minute=requests_per_minute,
+    )
+    return key, token
+
+
+def revoke(key: ApiKey) -> None:
+    """From now on it opens nothing; what is under way may end. Twice is as once."""
+    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+    key.refresh_from_db(fields=["revoked_at"])
+
+
+def admit(token: str) -> ApiKey:
+    """The key of a request, which is counted. Raises `KeyRefused`, `TooFast`.
+
+    A key that opens nothing is told apart from an unknown one only to who holds it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_ADMIT, [_digest(token), settings.API_REQUESTS_PER_MINUTE, BURST])
+        row = cursor.fetchone()
+    if row is None:
+        raise KeyRefused
+    *values, is_open, wait = row
+    key = ApiKey.from_db(connection.alias, _NAMES, values)
+    if key.revoked_at is not None:
+        raise KeyRevoked
+    if key.expires_at is not None and key.expires_at <= timezone.now():
+        raise KeyExpired
+    if not is_open:
+        raise KeyRefused
+    if wait:
+        raise TooFast(math.ceil(wait))
+    return key
+
+
+def charge(key: ApiKey, credits: int) -> date | None:
+    """Count credits against the key's limit, in the transaction that spends or holds them.
+
+    Answers the day on which the period began, for `give_back`; None without a limit. Of requests at
+    once the second waits for the first, so the limit is exact. Raises `LimitReached`.
+    """
+    if key.limit_credits is None:
+        return None
+    begins_on = _begin_of(key.limit_period, timezone.now().astimezone(UTC).date())
+    with connection.cursor() as cursor:
+        cursor.execute(_CHARGE, {"key": key.pk, "day": begins_on, "credits": credits,
+                                 "limit": key.limit_credits})  # fmt: skip
+        if cursor.fetchone() is not None:
+            return begins_on
+    spending = ApiKeySpending.objects.filter(key=key, begins_on=begins_on).first()
+    raise LimitReached(
+        key.limit_credits,
+        spending.credits if spending else 0,
+        datetime.combine(_end_of(key.limit_period, begins_on), datetime.min.time(), UTC),
+    )
+
+
+def give_back(key_id: int, begins_on: date, credits: int) -> None:
+    """Count no more what was held in that period and neither spent nor kept."""
+    ApiKeySpending.objects.filter(key=key_id, begins_on=begins_on).update(
+        credits=models.F("credits") - credits
+    )
+
+
+def _begin_of(period: str, day: date) -> date:
+    match period:
+        case "week":
+            return day - timedelta(days=day.weekday())
+        case "month":
+            return day.replace(day=1)
+    return day
+
+
+def _end_of(period: str, begins_on: date) -> date:
+    match period:
+        case "week":
+            return begins_on + timedelta(days=7)
+        case "month":
+            return (begins_on + timedelta(days=31)).replace(day=1)
+    return begins_on + timedelta(days=1)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+_FIELDS: Final = ApiKey._meta.concrete_fields
+_NAMES: Final = [field.attname for field in _FIELDS]
+_ADMIT: Final = (
+    f"SELECT {', '.join(f'(key).{field.column}' for field in _FIELDS)}, is_open, wait "  # noqa: S608 (ours)
+    "FROM accounts_admit(%s, %s, make_interval(secs => %s))"
+)
+_CHARGE: Final = """
+    INSERT INTO accounts_apikeyspending AS spending (key_id, begins_on, credits)
+    SELECT %(key)s, %(day)s, %(credits)s WHERE %(credits)s <= %(limit)s
+    ON CONFLICT (key_id, begins_on) DO UPDATE SET credits = spending.credits + excluded.credits
+        WHERE spending.credits + excluded.credits <= %(limit)s
+    RETURNING credits"""
