@@ -195,4 +195,4 @@ class ApiKeySpending(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.key_id}: {self.credits} since {self.begins_on}"
+        return f"{self.key_id}, {self.begins_on}: {self.credits}"

@@ -131,13 +131,16 @@ class ApiKeyAdmin(admin.ModelAdmin):
         # Not the rest of the row: it may have been revoked meanwhile.
         obj.save(update_fields=["requests_per_minute"])
 
-    @method_decorator(reauthentication_required)
     def add_view(
         self, request: Any, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """GET is the form; POST makes a service key, and its answer shows it, this once."""
         if not self.has_add_permission(request):
             raise PermissionDenied
+        return self.make(request)
+
+    @method_decorator(reauthentication_required)
+    def make(self, request: SignedInRequest) -> HttpResponse:
+        """GET is the form; POST makes a service key, and its answer shows it, this once."""
         form = ServiceKeyForm(request.POST or None)
         context = {"title": _("Make a service key"), "form": form}
         if request.method == "POST" and form.is_valid():
