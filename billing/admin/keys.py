@@ -108,7 +108,7 @@ class ApiKeyAdmin(admin.ModelAdmin):
         name = "revoked" if key.revoked_at else "open" if key.is_open else "expired"
         return str(STATES[name])
 
-    @admin.display(description=gettext_lazy("may"))
+    @admin.display(description=gettext_lazy("what it may do"))
     def may(self, key: ApiKey) -> str:
         return ", ".join(str(ApiKey.Scope(scope).label) for scope in key.scopes)
 
@@ -126,6 +126,12 @@ class ApiKeyAdmin(admin.ModelAdmin):
             "limit": number(key.limit_credits),
             "period": key.get_limit_period_display(),
         }
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["show_save_and_add_another"] = False
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         # Not the rest of the row: it may have been revoked meanwhile.

@@ -255,6 +255,13 @@ def test_the_owner_gets_a_mail(browser):
     assert LIST in message.body
 
 
+def test_a_mail_server_that_is_away_keeps_no_key_back(browser, settings):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+    answer = browser.post(NEW, form())
+    assert keys.admit(token_in(answer.content.decode())) == ApiKey.objects.get()
+
+
 # --- Who one is, once more ----------------------------------------------------------------------
 
 
