@@ -1,5 +1,6 @@
 """`/dashboard/account/keys`: what people see of their API keys, make and revoke."""
 
+import base64
 import re
 import uuid
 from datetime import timedelta
@@ -13,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import closing, keys
-from accounts.models import ApiKey, User
+from accounts.models import ApiKey, Session, User
 
 pytestmark = pytest.mark.django_db
 LIST = "/dashboard/account/keys"
@@ -65,13 +66,16 @@ def revoke_url(key: ApiKey) -> str:
 
 
 def everything_kept() -> str:
-    """All rows of all tables as text: sessions and the cache are among them."""
+    """All rows of all tables as text, and what sessions and the cache hold in their own forms."""
     with connection.cursor() as cursor:
         tables = connection.introspection.table_names(cursor)
         rows = []
         for table in tables:
             cursor.execute(f'SELECT "{table}"::text FROM "{table}"')
             rows += [row for (row,) in cursor.fetchall()]
+        cursor.execute("SELECT value FROM cache")
+        rows += [str(base64.b64decode(value)) for (value,) in cursor.fetchall()]
+    rows += [str(session.get_decoded()) for session in Session.objects.all()]
     return "\n".join(rows)
 
 
