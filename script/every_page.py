@@ -148,7 +148,6 @@ PAGES = [
         status=400,
     ),
     Page("keys-made", "/dashboard/account/keys/new", careful, post=NEW_KEY),
-    Page("keys-made-before", "/dashboard/account/keys/new", careful, post=NEW_KEY),
     Page("keys-revoke", "/dashboard/account/keys/{key}/revoke", careful),
     Page("account-close", "/dashboard/account/close", regular),
     Page(
