@@ -34,7 +34,10 @@ def make_tariff(
     mode: str = "graduated",
 ) -> Tariff:
     with transaction.atomic(), unguarded():
-        tariff = Tariff.objects.create(meter=meter, begins_on=begins_on, mode=mode)
+        long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+        tariff = Tariff.objects.create(
+            meter=meter, begins_on=begins_on, mode=mode, created_at=long_ago
+        )
         Band.objects.bulk_create(
             Band(tariff=tariff, above=above, credits=credits, per=per)
             for above, credits, per in bands

@@ -1,15 +1,17 @@
 """Events from many threads at once, on a real PostgreSQL."""
 
+import threading
+
 import pytest
 from django.db import connection, transaction
 
 from accounts import keys
-from accounts.models import ApiKeySpending, User
+from accounts.models import ApiKeySpending
 from credits import errors, ledger
 from credits.models import Entry
 from tests.usage.shop import make_meter
 from usage import recording
-from usage.models import Event, Meter, Month
+from usage.models import Event, Month
 from usage.recording import record
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,7 +36,9 @@ def test_one_key_for_two_meters_at_once_is_one_of_them(rich, meter, at_once):
 
 def test_50_events_at_once_are_priced_one_after_the_other(rich, at_once):
     make_meter(bands=[(0, 1, 3), (60, 1, 7)])
-    answers = at_once(25, lambda n: [record(rich.user, "tokens", 3, key=f"{n}:{m}") for m in (0, 1)])
+    answers = at_once(
+        25, lambda n: [record(rich.user, "tokens", 3, key=f"{n}:{m}") for m in (0, 1)]
+    )
     events = [recorded.event for pair in answers for recorded in pair]
     # 60 / 3 + 90 / 7, rounded down once
     assert sum(event.charged for event in events) == 32
@@ -60,33 +64,30 @@ def test_a_key_s_limit_is_exact_over_users_and_meters(rich, other_user, meter, a
         limit_period="month",
     )  # fmt: skip
     users = [rich.user, other_user]
-    answers = at_once(
-        20, lambda n: record(users[n % 2], "images", 1, key=f"k{n}", api_key=api_key)
-    )
+    answers = at_once(20, lambda n: record(users[n % 2], "images", 1, key=f"k{n}", api_key=api_key))
     assert [type(answer) for answer in answers].count(keys.LimitReached) == 9
     assert ApiKeySpending.objects.get().credits == 11
     assert Event.objects.count() == 11
 
 
-def test_a_month_that_somebody_holds_is_busy(rich, meter):
+def test_a_month_that_somebody_holds_is_busy(rich, meter, at_once):
     record(rich.user, "tokens", 1000, key="k")
+    is_held, is_over = threading.Event(), threading.Event()
 
-    def hold_and_record(index: int) -> object:
+    def hold_or_record(index: int) -> object:
         if index == 0:
             with transaction.atomic():
                 Month.objects.select_for_update().get()
-                held.set()
-                assert done.wait(30)
-            return None
-        assert held.wait(30)
+                is_held.set()
+                return is_over.wait(30)
+        assert is_held.wait(30)
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '50ms'")
         try:
             return record(rich.user, "tokens", 1000, key="l")
         finally:
-            done.set()
+            is_over.set()
 
-    import threading
-    from concurrent.futures import ThreadPoolExecutor
-
-    held, done = threading.Event(), threading.Event()
+    assert [type(answer) for answer in at_once(2, hold_or_record)] == [bool, errors.LedgerBusy]
+    assert Month.objects.values_list("units", "charged").get() == (1000, 3)
+    assert record(rich.user, "tokens", 1000, key="l").event.charged == 3
