@@ -11,10 +11,10 @@ Locks are taken in this order, by everybody: the month, the API key's spending, 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts import keys, preferences
@@ -25,7 +25,7 @@ from credits.errors import LedgerBusy, LedgerError
 from credits.models import MAX_CREDITS, Entry
 from credits.numbers import number
 from usage.models import EVENT_KEY, METER_CODE, Event, Meter, Tariff
-from usage.prices import MAX_UNITS
+from usage.prices import MAX_UNITS, PriceList
 
 LATEST: Final = timedelta(days=35)
 """How long after its time an event is still taken: a month, and a long weekend."""
@@ -176,45 +176,34 @@ def record(
     if not isinstance(key, str) or not EVENT_KEY.fullmatch(key):
         raise BadKey("A key has 1 to 128 visible ASCII characters.")
     report = Report(meter_code, quantity, key, at)
-    # Before all else: what was recorded stays so, however late or inactive it would be now.
-    earlier = _events(user, key).first()
-    if earlier is None:
-        try:
-            with transaction.atomic():
-                return _record(user, report, actor, api_key)
-        except _RecordedMeanwhile:
-            earlier = _events(user, key).get()
-        except OperationalError as error:
-            if getattr(error.__cause__, "sqlstate", None) in _PASSING:
-                raise LedgerBusy("The month is busy. Try again in a moment.") from error
+    try:
+        with transaction.atomic():
+            return _record(user, report, actor, api_key)
+    except UsageError:
+        # What was recorded stays so, however late or inactive it would be now.
+        earlier = Event.objects.select_related("meter").filter(user=user, key=key).first()
+        if earlier is None or not _is_same(earlier, report):
             raise
-    return _repeated(earlier, report)
-
-
-class _RecordedMeanwhile(Exception):
-    """Another request has recorded an event of this key, at the same moment."""
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) in _PASSING:
+            raise LedgerBusy("The month is busy. Try again in a moment.") from error
+        raise
+    entry = None
+    if earlier.charged:
+        entry = Entry.objects.get(wallet__user=user, key=_entry_key(earlier.pk))
+    return Recorded(earlier, entry, is_duplicate=True)
 
 
 _PASSING: Final = {"55P03", "40P01"}
 """A lock that is not to be had in time, a deadlock."""
 
 
-def _events(user: User, key: str) -> QuerySet[Event]:
-    return Event.objects.select_related("meter").filter(user=user, key=key)
-
-
-def _repeated(earlier: Event, report: Report) -> Recorded:
-    is_same = (
+def _is_same(earlier: Event, report: Report) -> bool:
+    return (
         earlier.meter.code == report.meter
         and earlier.quantity == report.quantity
         and report.at in (None, earlier.at)
     )
-    if not is_same:
-        raise EventReused("This key has recorded another event.")
-    entry = None
-    if earlier.charged:
-        entry = Entry.objects.get(wallet__user=earlier.user_id, key=_entry_key(earlier.pk))
-    return Recorded(earlier, entry, is_duplicate=True)
 
 
 def _record(user: User, report: Report, actor: User | None, api_key: ApiKey | None) -> Recorded:
@@ -222,11 +211,10 @@ def _record(user: User, report: Report, actor: User | None, api_key: ApiKey | No
     meter = meter_of(report.meter)
     if not meter.is_active:
         raise InactiveMeter("This meter takes no usage.")
-    tariff = tariff_of(meter, at.date())
-    if tariff is None:
-        raise NoPriceList(f"This meter has no price list for {at:%Y-%m}.")
-    month_id, units, charged = _count(user, tariff, report.quantity, at.date())
-    price = tariff.price_list().price(units)
+    month = at.date().replace(day=1)
+    tariff_id, prices = _prices_of(meter.pk, month)
+    month_id, units, charged = _count(user, meter, month, tariff_id, report.quantity)
+    price = prices.price(units)
     if price > MAX_CREDITS:
         raise QuantityRefused("The month would cost more than 2^53 - 1 credits.")
     # By volume a month can cost less than before; then the next units are free until it catches up.
@@ -264,19 +252,26 @@ def _time_of(report: Report) -> datetime:
     return at.astimezone(UTC)
 
 
-def tariff_of(meter: Meter, day: date) -> Tariff | None:
-    """The price list of the month that the day is in."""
-    lists = meter.tariffs.filter(begins_on__lte=day).order_by("-begins_on")
-    return lists.prefetch_related("bands").first()
+@lru_cache(maxsize=1000)
+def _prices_of(meter_id: int, month: date) -> tuple[int, PriceList]:
+    """The price list of a month, which may be remembered: once it is used, it never changes, and no
+    other can take its place (`usage/sql/0001_rules.sql`)."""
+    lists = Tariff.objects.filter(meter=meter_id, begins_on__lte=month).order_by("-begins_on")
+    tariff = lists.first()
+    if tariff is None:
+        raise NoPriceList(f"This meter has no price list for {month:%Y-%m}.")
+    return tariff.pk, tariff.price_list()
 
 
-def _count(user: User, tariff: Tariff, quantity: int, day: date) -> tuple[int, int, int]:
+def _count(
+    user: User, meter: Meter, month: date, tariff_id: int, quantity: int
+) -> tuple[int, int, int]:
     """Add to the month, whose row is then ours alone: its id, units, and what it was charged."""
     values: dict[str, Any] = {
         "user": user.pk,
-        "meter": tariff.meter_id,
-        "month": day.replace(day=1),
-        "tariff": tariff.pk,
+        "meter": meter.pk,
+        "month": month,
+        "tariff": tariff_id,
         "units": quantity,
         "most": MAX_UNITS,
     }
@@ -306,7 +301,7 @@ def _write(event: Event, month_id: int) -> None:
         cursor.execute(_WRITE, values)
         row = cursor.fetchone()
     if row is None:
-        raise _RecordedMeanwhile
+        raise EventReused("This key has recorded another event.")
     event.pk, event.created_at = row
 
 
@@ -321,6 +316,7 @@ def _charge(event: Event, actor: User | None, api_key: ApiKey | None) -> Entry:
         key=_entry_key(event.pk),
         note=note,
         actor=actor,
+        owe_up_to=event.meter.owe_limit,
     )
 
 

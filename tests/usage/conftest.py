@@ -55,9 +55,9 @@ FROM usage_day d FULL JOIN days e
     ON (e.user_id, e.meter_id, e.day) = (d.user_id, d.meter_id, d.date)
 WHERE (d.units, d.charged) IS DISTINCT FROM (e.units, e.charged)
 UNION ALL
-SELECT 'entry', NULL, e.id, e.charged, c.id, NULL, -c.amount
+SELECT 'entry', NULL, e.id, e.charged, c.id, NULL, c.owed - c.amount
 FROM usage_event e
     JOIN credits_wallet w ON w.user_id = e.user_id
     FULL JOIN (SELECT * FROM credits_entry WHERE key LIKE 'usage:%') AS c
         ON c.wallet_id = w.id AND c.key = 'usage:' || e.id
-WHERE e.charged IS DISTINCT FROM coalesce(-c.amount, 0)"""
+WHERE e.charged IS DISTINCT FROM coalesce(c.owed - c.amount, 0)"""

@@ -130,9 +130,7 @@ def test_large_numbers_are_exact(rich, mode):
 def test_a_month_is_charged_the_most_it_has_cost(rich, mode, bands, quantities):
     code = f"m{Meter.objects.count()}"
     meter = make_meter(code, mode=mode, bands=[(0, 5, 3), *sorted(bands)])
-    tariff = recording.tariff_of(meter, THIS_MONTH)
-    assert tariff is not None
-    prices = tariff.price_list()
+    prices = meter.tariffs.get().price_list()
     units, most = 0, 0
     for number, quantity in enumerate(quantities):
         record(rich.user, code, quantity, key=f"{code}:{number}")
@@ -265,19 +263,10 @@ def test_another_user_s_key_is_another_key(rich, meter, other_user):
     assert ledger.balance_of(rich.user) == 999_996
 
 
-def test_what_another_request_records_meanwhile_is_a_repeat(rich, meter):
-    """It comes between the look for the key and the event: the index on the key decides."""
+def test_a_repeat_needs_no_credits(rich, meter):
     first = record(rich.user, "tokens", 1500, key="k")
-    look = recording._events
-
-    def blind_once(*args):
-        monkey.side_effect = look
-        return Event.objects.none()
-
-    with mock.patch.object(recording, "_events", side_effect=blind_once) as monkey:
-        repeat = record(rich.user, "tokens", 1500, key="k")
-    assert repeat.is_duplicate
-    assert repeat.event == first.event
+    ledger.spend(rich, 999_996, key="s")
+    assert record(rich.user, "tokens", 1500, key="k").event == first.event
     assert Month.objects.get().units == 1500
 
 
@@ -344,6 +333,21 @@ def test_without_credits_nothing_is_left_and_the_key_is_free(wallet, meter):
     ledger.grant(wallet, 1, key="h", kind="promotion", category="promotional")
     assert not record(wallet.user, "tokens", 2000, key="k").is_duplicate
     assert ledger.balance_of(wallet.user) == 0
+
+
+def test_what_may_be_owed_is_owed_up_to_the_meter_s_limit(wallet):
+    make_meter("lent", bands=[(0, 1, 1)], policy="owe", owe_limit=10)
+    make_meter("paid", bands=[(0, 1, 1)])
+    ledger.grant(wallet, 5, key="g", kind="promotion", category="promotional")
+    entry = record(wallet.user, "lent", 12, key="a").entry
+    assert entry is not None
+    assert (entry.amount, entry.owed) == (-5, 7)
+    for code, key in (("paid", "b"), ("lent", "c")):
+        with pytest.raises(errors.InsufficientCredits):
+            record(wallet.user, code, 4, key=key)
+    record(wallet.user, "lent", 3, key="d")
+    assert ledger.standing(wallet.user).owed == 10
+    assert Month.objects.values_list("meter__code", "units", "charged").get() == ("lent", 15, 15)
 
 
 def test_a_key_s_spending_limit_counts_what_is_charged(rich, meter):
