@@ -36,6 +36,7 @@ from billing.models import (
 )
 from credits import ledger
 from credits.models import Adjustment, Entry, Hold, Lot, Transfer, Wallet
+from usage.models import Event as UsageEvent
 
 VERSION: Final = 1
 BATCH: Final = 2000
@@ -161,6 +162,10 @@ def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
     yield "adjustments", _rows(
         Adjustment.objects.filter(user=user), "id", "amount", "reason", "status", "answer",
         "asked_at", "decided_at",
+    )  # fmt: skip
+    yield "usage_events", _rows(
+        UsageEvent.objects.filter(user=user), "id", "meter__code", "key", "quantity", "at",
+        "charged", "created_at",
     )  # fmt: skip
     yield "mails", _rows(
         Mail.objects.filter(user=user), "id", "kind", "key", "context", "created_at", "sent_at",

@@ -31,8 +31,8 @@ class Meter(models.Model):
     """One thing whose use costs credits: what is counted, and what happens without credits."""
 
     class Policy(models.TextChoices):
-        REFUSE = "refuse", _("Refuse what the credits do not cover")
-        OWE = "owe", _("Let it be owed, up to a limit")
+        REFUSE = "refuse", _("Refuse")
+        OWE = "owe", _("Owe, up to a limit")
 
     code = models.CharField(
         _("code"), max_length=40, unique=True,
@@ -257,6 +257,8 @@ class Event(models.Model):
                 condition=Q(charged__gte=0, charged__lte=MAX_CREDITS), name="usage_event_charged"
             ),
         ]
+        # All of a user's, in the order in which they were reported.
+        indexes = [models.Index(fields=["user", "id"], name="usage_event_of_user")]
 
     def __str__(self) -> str:
         return f"{self.key}: {number(self.quantity)}"

@@ -25,13 +25,15 @@ from billing.models import (
 )
 from credits import ledger
 from credits.models import Adjustment, Wallet
+from usage.models import Event as UsageEvent
+from usage.models import Meter
 
 pytestmark = pytest.mark.django_db
 URL = "/dashboard/account/export"
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 LISTS = [
     "purchases", "subscriptions", "plan_changes", "charges", "disputes", "refunds", "entries",
-    "lots", "holds", "transfers", "adjustments", "mails", "stripe_events",
+    "lots", "holds", "transfers", "adjustments", "usage_events", "mails", "stripe_events",
 ]  # fmt: skip
 
 
@@ -77,6 +79,10 @@ def fill(user: User, mark: str, staff: User) -> None:
     ledger.send(wallet, 40, key=f"gift:{mark}")
     Adjustment.objects.create(user=user, amount=5, reason=f"{mark}!", key=mark, asked_by=staff)
     mails.tell(user, "restored", f"charge:{mark}", credits=500)
+    UsageEvent.objects.create(
+        user=user, meter=Meter.objects.get_or_create(code="m", name="M", unit="u")[0],
+        key=f"usage-{mark}", quantity=5, at=DAY, units=5, charged=0,
+    )  # fmt: skip
     BalanceAlert.objects.create(user=user, threshold=100)
     secret = {"secret": f"{mark} secret", "name": f"app of {mark}"}
     Authenticator.objects.create(user=user, type="totp", data=secret, created_at=DAY)
@@ -128,6 +134,8 @@ def test_it_is_everything_about_oneself(browser, user, other_user, staff):
     entries = data["entries"]
     assert [entry["amount"] for entry in entries] == [500, -20, -40]
     assert entries[1]["note"] == "Für ada: “ok”"
+    used = data["usage_events"][0]
+    assert (used["meter_code"], used["key"], used["quantity"]) == ("m", "usage-ada", 5)
     event = data["stripe_events"][0]
     assert event["payload"]["data"]["object"]["email"] == "ada@x.example"
 
@@ -140,6 +148,9 @@ def test_every_column_is_thought_of(browser, user, staff):
         "mfa_authenticator",
         "billing_purchase", "billing_stripecustomer", "billing_subscription", "credits_adjustment",
         "credits_wallet", "socialaccount_socialaccount", "usersessions_usersession",
+        "usage_event",
+        # Sums of these events.
+        "usage_day", "usage_month",
         # What one did as staff is the shop's; ids only.
         "billing_event", "billing_refund", "credits_entry", "django_admin_log",
         # Rights of staff.
