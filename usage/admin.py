@@ -35,7 +35,7 @@ BAND_ROWS: Final = 6
 class WholeField(forms.IntegerField):
     """A whole number as people write it: Django's own takes 5.000 for 5."""
 
-    widget = forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"})
+    widget = forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off", "size": 10})
 
     def to_python(self, value: Any) -> int | None:
         text = str("" if value is None else value).strip()
@@ -127,7 +127,7 @@ def _band_forms(data: Any, known: list[dict[str, Any]]) -> Any:
 class MeterAdmin(admin.ModelAdmin):
     """Meters are switched off, not deleted; their price lists have pages of their own."""
 
-    list_display = ("name", "code", "price_now", "policy", "grouped_limit", "is_active")
+    list_display = ("name", "code", "price_now", "policy", "is_active")
     list_filter = ("is_active", "policy")
     search_fields = ("name", "code")
     fields = (
@@ -139,7 +139,6 @@ class MeterAdmin(admin.ModelAdmin):
         "is_active",
     )
     change_form_template = "admin/usage/meter/page.html"
-    grouped_limit = grouped(Meter, "owe_limit")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Meter | None = None) -> list[str]:
         return [] if obj is None else ["code"]

@@ -28,12 +28,13 @@ class Band(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a month has in a band. `upto` is its last unit, None in the last band.
+    """What a month has in a band, of units `first` to `upto`; the last band has no end.
 
     `credits` is the part's price by itself, rounded down: their sum may be less than the month's.
     """
 
     band: Band
+    first: int
     upto: int | None
     units: int
     credits: int
@@ -67,15 +68,19 @@ class PriceList:
     def parts(self, units: int) -> list[Part]:
         """The whole list, and where in it so many units are."""
         reached = self.band_of(units)
-        is_volume = self.mode == VOLUME
-        counts = (
-            [units if band == reached else 0 for band in self.bands]
-            if is_volume
-            else self._split(units)
-        )
+        counts = self._split(units)
+        if self.mode == VOLUME:
+            counts = [units if band == reached else 0 for band in self.bands]
         ends = [*(band.above for band in self.bands[1:]), None]
         return [
-            Part(band, end, count, count * band.credits // band.per, band == reached)
+            Part(
+                band=band,
+                first=band.above + 1,
+                upto=end,
+                units=count,
+                credits=count * band.credits // band.per,
+                is_reached=band == reached,
+            )
             for band, end, count in zip(self.bands, ends, counts, strict=True)
         ]
 

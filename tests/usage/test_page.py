@@ -28,10 +28,10 @@ def test_a_month_s_usage_is_shown(client, rich, meter):
     page = client.get(PAGE)
     html = page.content.decode()
     assert f"{THIS_MONTH:%B %Y}" in html
-    for words in ("Text generation", "12,500", "35", "up to 10,000", "3 per 1,000", "You are here"):
+    for words in ("Text generation", "12,500", "35", "1 – 10,000", "3 per 1,000", "You are here"):
         assert words in html
     assert page.context["chart"].bars[-1].day == DayOfUse(datetime.now(UTC).date(), 12_500, 35)
-    assert '<tr aria-current="true"><th scope="row">above 10,000' in html
+    assert '<tr aria-current="true"><th scope="row">10,001 or more' in html
 
 
 def test_the_history_names_the_meter(client, rich, meter):
@@ -52,7 +52,7 @@ def test_prices_are_shown_before_anything_is_used(client, meter):
     page = client.get(PAGE)
     html = page.content.decode()
     assert "Nothing used this month so far." in html
-    assert "above 10,000" in html
+    assert "10,001 or more" in html
     assert 'aria-current="true"' not in html.partition("<main")[2].partition("<footer")[0]
     assert page.context["chart"] is None
 
