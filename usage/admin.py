@@ -35,7 +35,7 @@ BAND_ROWS: Final = 6
 class WholeField(forms.IntegerField):
     """A whole number as people write it: Django's own takes 5.000 for 5."""
 
-    widget = forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off", "size": 10})
+    widget = forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off", "size": 8})
 
     def to_python(self, value: Any) -> int | None:
         text = str("" if value is None else value).strip()
@@ -128,7 +128,6 @@ class MeterAdmin(admin.ModelAdmin):
     """Meters are switched off, not deleted; their price lists have pages of their own."""
 
     list_display = ("name", "code", "price_now", "policy", "is_active")
-    list_filter = ("is_active", "policy")
     search_fields = ("name", "code")
     fields = (
         "name",
