@@ -8,7 +8,6 @@ carried until the month is over (docs/decisions/0026-prices-of-usage.md).
 Locks are taken in this order, by everybody: the month, the API key's spending, the wallet.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -18,10 +17,9 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from accounts import keys, preferences
-from accounts.keys import LimitReached
 from accounts.models import ApiKey, User
 from credits import ledger
-from credits.errors import LedgerBusy, LedgerError
+from credits.errors import LedgerBusy
 from credits.models import MAX_CREDITS, Entry
 from credits.numbers import number
 from usage.models import EVENT_KEY, METER_CODE, Event, Meter, Tariff
@@ -96,20 +94,7 @@ class EventReused(UsageError):
     code = "idempotency_key_reused"
 
 
-Refusal = UsageError | LedgerError | LimitReached
-
-
 # --- What is recorded -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Report:
-    """What is said to have been used: `at` is aware, None for now; `key` is the event's own."""
-
-    meter: str
-    quantity: int
-    key: str
-    at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -122,35 +107,6 @@ class Recorded:
     event: Event
     entry: Entry | None
     is_duplicate: bool = False
-
-
-def record_many(
-    user: User,
-    reports: Iterable[Report],
-    *,
-    actor: User | None = None,
-    api_key: ApiKey | None = None,
-) -> Iterator[Recorded | Refusal]:
-    """Record each by itself, in this order, and answer each: one that is refused stops no other.
-
-    Raises `LedgerBusy` for all that are left: those before are recorded, and to report them all
-    again records them once.
-    """
-    for report in reports:
-        try:
-            yield record(
-                user,
-                report.meter,
-                report.quantity,
-                key=report.key,
-                at=report.at,
-                actor=actor,
-                api_key=api_key,
-            )
-        except LedgerBusy:
-            raise
-        except (UsageError, LedgerError, LimitReached) as refusal:
-            yield refusal
 
 
 def record(
@@ -175,7 +131,7 @@ def record(
         raise QuantityRefused("A quantity is a whole number from 1 to 2^53 - 1.")
     if not isinstance(key, str) or not EVENT_KEY.fullmatch(key):
         raise BadKey("A key has 1 to 128 visible ASCII characters.")
-    report = Report(meter_code, quantity, key, at)
+    report = _Report(meter_code, quantity, key, at)
     try:
         with transaction.atomic():
             return _record(user, report, actor, api_key)
@@ -194,11 +150,21 @@ def record(
     return Recorded(earlier, entry, is_duplicate=True)
 
 
+@dataclass(frozen=True)
+class _Report:
+    """What was said to have been used; `at` is None for now."""
+
+    meter: str
+    quantity: int
+    key: str
+    at: datetime | None
+
+
 _PASSING: Final = {"55P03", "40P01"}
 """A lock that is not to be had in time, a deadlock."""
 
 
-def _is_same(earlier: Event, report: Report) -> bool:
+def _is_same(earlier: Event, report: _Report) -> bool:
     return (
         earlier.meter.code == report.meter
         and earlier.quantity == report.quantity
@@ -206,7 +172,7 @@ def _is_same(earlier: Event, report: Report) -> bool:
     )
 
 
-def _record(user: User, report: Report, actor: User | None, api_key: ApiKey | None) -> Recorded:
+def _record(user: User, report: _Report, actor: User | None, api_key: ApiKey | None) -> Recorded:
     at = _time_of(report)
     meter = meter_of(report.meter)
     if not meter.is_active:
@@ -241,7 +207,7 @@ def meter_of(code: str) -> Meter:
     return meter
 
 
-def _time_of(report: Report) -> datetime:
+def _time_of(report: _Report) -> datetime:
     now = timezone.now()
     at = report.at or now
     # Compared before it is moved to UTC: the first and last days there are can't be.

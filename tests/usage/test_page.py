@@ -28,7 +28,7 @@ def test_a_month_s_usage_is_shown(client, rich, meter):
     page = client.get(PAGE)
     html = page.content.decode()
     assert f"{THIS_MONTH:%B %Y}" in html
-    for words in ("Text generation", "12,500", "35", "1 – 10,000", "3 per 1,000", "You are here"):
+    for words in ("Text generation", "12,500", "35", "10,001 or more", "3 per 1,000", "are here"):
         assert words in html
     assert page.context["chart"].bars[-1].day == DayOfUse(datetime.now(UTC).date(), 12_500, 35)
     assert '<tr aria-current="true"><th scope="row">10,001 or more' in html

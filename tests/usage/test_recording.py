@@ -17,7 +17,7 @@ from tests.usage.shop import THIS_MONTH, make_meter, make_tariff
 from usage import recording
 from usage.models import Day, Event, Meter, Month
 from usage.prices import MAX_UNITS
-from usage.recording import Recorded, Report, record, record_many
+from usage.recording import record
 
 pytestmark = pytest.mark.django_db
 
@@ -392,35 +392,3 @@ def test_a_database_that_fails_is_not_taken_for_a_busy_month(rich, meter):
     ):
         record(rich.user, "tokens", 1500, key="k")
     assert nothing_is_recorded(rich.user)
-
-
-# --- Many -------------------------------------------------------------------------------------
-
-
-def test_each_of_many_has_its_answer_and_stops_no_other(wallet, meter):
-    ledger.grant(wallet, 5, key="g", kind="promotion", category="promotional")
-    reports = [
-        Report("tokens", 1000, "a"),
-        Report("nothing", 1, "b"),
-        Report("tokens", 1000, "c"),
-        Report("tokens", 500, "d"),
-        Report("tokens", 1000, "a"),
-        Report("tokens", 1001, "a"),
-        Report("tokens", -1, "e"),
-    ]
-    outcomes = list(record_many(wallet.user, reports))
-    assert [type(outcome) for outcome in outcomes] == [
-        Recorded,
-        recording.UnknownMeter,
-        errors.InsufficientCredits,
-        Recorded,
-        Recorded,
-        recording.EventReused,
-        recording.QuantityRefused,
-    ]
-    first, repeat = outcomes[0], outcomes[4]
-    assert isinstance(first, Recorded)
-    assert isinstance(repeat, Recorded)
-    assert (repeat.is_duplicate, repeat.event) == (True, first.event)
-    assert ledger.balance_of(wallet.user) == 1
-    assert Event.objects.count() == 2
