@@ -36,6 +36,7 @@ from billing.models import (
 )
 from credits import ledger
 from credits.models import Adjustment, Entry, Hold, Lot, Transfer, Wallet
+from usage.models import Event as UsageEvent
 
 VERSION: Final = 1
 BATCH: Final = 2000
@@ -168,6 +169,10 @@ def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
     )  # fmt: skip
     yield "api_key_spending", _rows(
         ApiKeySpending.objects.filter(key__user=user), "id", "key_id", "begins_on", "credits",
+    )  # fmt: skip
+    yield "usage_events", _rows(
+        UsageEvent.objects.filter(user=user), "id", "meter__code", "key", "quantity", "at",
+        "charged", "created_at",
     )  # fmt: skip
     yield "mails", _rows(
         Mail.objects.filter(user=user), "id", "kind", "key", "context", "created_at", "sent_at",

@@ -12,6 +12,7 @@ from accounts.devices import devices
 from accounts.second_step import pages as second_step
 from billing import account_pages, alerts, key_pages, pages, plan_pages, views
 from config import errors
+from usage.pages import usage
 from website import crawlers
 from website import pages as website
 
@@ -33,6 +34,7 @@ urlpatterns = [
     path("credits/success", pages.success, name="success"),
     path("dashboard", pages.dashboard, name="dashboard"),
     path("dashboard/history.csv", pages.history_csv, name="history_csv"),
+    path("dashboard/usage", usage, name="usage"),
     path("dashboard/plan", plan_pages.plan, name="plan"),
     path("dashboard/plan/change", plan_pages.change, name="plan_change"),
     path("dashboard/plan/cancel", plan_pages.cancel, name="plan_cancel"),

@@ -35,6 +35,9 @@ REVOKE DELETE ON
     credits_wallet, credits_entry, credits_lot, credits_draw, credits_hold, credits_holddraw,
     credits_transfer, credits_adjustment
     FROM dynamic_credits_site;
+-- What was used: new rows, and sums that only grow.
+REVOKE UPDATE, DELETE ON usage_event, usage_month, usage_day FROM dynamic_credits_site;
+GRANT UPDATE (units, charged) ON usage_month, usage_day TO dynamic_credits_site;
 -- What is booked: new rows only.
 REVOKE UPDATE ON credits_entry, credits_draw, credits_holddraw FROM dynamic_credits_site;
 -- What changes as it is booked keeps what it is: whose, of which entry, how much it was and cost.

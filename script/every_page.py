@@ -37,6 +37,7 @@ from script.everybody import (
     debtor,
     late,
     leaving,
+    metered,
     newcomer,
     observer,
     regular,
@@ -83,6 +84,11 @@ APP = {"APP": {"client_id": "id", "secret": "secret"}}
 SOCIAL = {"SOCIALACCOUNT_PROVIDERS": {"google": APP, "github": APP}}
 SIGN_IN = ("/accounts/login/", {"login": "careful@example.com", "password": PASSWORD})
 ASK_FOR_CODE = ("/accounts/login/code/", {"email": "newcomer@example.com"})
+PRICES = {
+    "begins_on": "{coming}", "mode": "volume", "band-TOTAL_FORMS": "3", "band-INITIAL_FORMS": "0",
+    "band-0-above": "0", "band-0-credits": "3", "band-0-per": "1000",
+    "band-1-above": "100000", "band-1-credits": "2", "band-1-per": "1000",
+}  # fmt: skip
 
 PAGES = [
     Page("landing", "/"),
@@ -116,6 +122,9 @@ PAGES = [
     Page("dashboard-past-due", "/dashboard", late),
     Page("dashboard-ending", "/dashboard", leaving),
     Page("dashboard-owed", "/dashboard", debtor),
+    Page("usage", "/dashboard/usage", metered),
+    Page("usage-volume", "/dashboard/usage?month={last_month}&meter=images", metered),
+    Page("usage-unused", "/dashboard/usage", newcomer),
     Page("receipt-none", "/dashboard/receipts/{no_receipt}", busy, status=404),
     Page("plan", "/dashboard/plan?credits=4999", regular),
     Page("plan-none", "/dashboard/plan", newcomer),
@@ -267,6 +276,22 @@ PAGES = [
     Page("staff-adjustment", "/admin/credits/adjustment/{adjustment}/change/", staff),
     Page("staff-reconciliations", "/admin/billing/reconciliation/", staff),
     Page("staff-reconciliation", "/admin/billing/reconciliation/{reconciliation}/change/", staff),
+    Page("staff-meters", "/admin/usage/meter/", staff),
+    Page("staff-meter", "/admin/usage/meter/{meter}/change/", staff),
+    Page("staff-prices", "/admin/usage/meter/{meter}/prices/", staff),
+    Page("staff-prices-change", "/admin/usage/meter/prices/{tariff}/", staff),
+    Page(
+        "staff-prices-preview",
+        "/admin/usage/meter/prices/{tariff}/",
+        staff,
+        post=PRICES,
+    ),
+    Page(
+        "staff-prices-refused",
+        "/admin/usage/meter/prices/{tariff}/",
+        staff,
+        post=PRICES | {"begins_on": "2020-01-01", "band-0-above": "7", "band-1-credits": ""},
+    ),
     Page("staff-revenue", "/admin/credits/entry/revenue/", staff),
 ]
 

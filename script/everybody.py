@@ -8,7 +8,7 @@ import json
 import secrets
 import uuid
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import requests
@@ -43,6 +43,8 @@ from billing.models import Charge, Dispute, Purchase, Subscription
 from billing.reconcile import reconcile
 from credits import adjustments, ledger
 from credits.models import Entry, Wallet
+from usage import recording, summary
+from usage.models import Band, Meter, Tariff
 
 PASSWORD = "correct horse battery"
 LONG_EMAIL = "maximiliane.hohenberg-mustermann@customer-relations.credits.example"
@@ -166,6 +168,31 @@ def leaving(user: User) -> Places:
     ledger.grant(ledger.wallet_of(user), 500, key="g", kind="purchase", paid=475)
     _subscribe(user, "active", cancel_at_period_end=True)
     return {}
+
+
+def metered(user: User) -> Places:
+    """Has used two meters for five weeks, of which one has two price lists."""
+    ledger.grant(ledger.wallet_of(user), 50_000, key="g", kind="purchase", paid=47_500)
+    now, month = timezone.now(), summary.this_month()
+    begun = (now - recording.LATEST).date().replace(day=1)
+    tokens = Meter.objects.create(
+        code="tokens", name="Text generation", unit="tokens",
+        description="What goes in and what comes out, as the model counts it.",
+    )  # fmt: skip
+    images = Meter.objects.create(
+        code="images", name="Pictures", unit="pictures", policy="owe", owe_limit=500
+    )
+    _price(tokens, begun, "graduated", (0, 3, 1000), (100_000, 2, 1000), (500_000, 1, 1000))
+    _price(images, begun, "volume", (0, 5, 1), (100, 4, 1))
+    coming = _price(tokens, summary.next_month(month), "graduated", (0, 2, 1000))
+    for age in range(34, -1, -1):
+        at = now - timedelta(days=age)
+        recording.record(user, "tokens", 9000 + 2713 * (age * age % 11), key=f"t{age}", at=at)
+        if age % 3 == 0:
+            recording.record(user, "images", 1 + age % 7, key=f"i{age}", at=at)
+    return {"meter": tokens.pk, "tariff": coming.pk, "coming": coming.begins_on} | {
+        "last_month": f"{month - timedelta(days=1):%Y-%m}"
+    }
 
 
 def debtor(user: User) -> Places:
@@ -308,6 +335,20 @@ def _spread(wallet: Wallet, span: timedelta) -> None:
             [span, wallet.pk],
         )
         cursor.execute("ALTER TABLE credits_entry ENABLE TRIGGER USER")
+
+
+def _price(meter: Meter, begins_on: date, mode: str, *bands: tuple[int, int, int]) -> Tariff:
+    """A price list that may have begun long ago; the database refuses that to everybody else."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what waits for the end keeps ALTER out
+        cursor.execute("ALTER TABLE usage_tariff DISABLE TRIGGER USER")
+        cursor.execute("ALTER TABLE usage_band DISABLE TRIGGER USER")
+        tariff = Tariff.objects.create(meter=meter, begins_on=begins_on, mode=mode)
+        for above, credits, per in bands:
+            Band.objects.create(tariff=tariff, above=above, credits=credits, per=per)
+        cursor.execute("ALTER TABLE usage_tariff ENABLE TRIGGER USER")
+        cursor.execute("ALTER TABLE usage_band ENABLE TRIGGER USER")
+    return tariff
 
 
 def _subscribe(user: User, status: str, **terms: Any) -> None:

@@ -25,14 +25,16 @@ from billing.models import (
 )
 from credits import ledger
 from credits.models import Adjustment, Wallet
+from usage.models import Event as UsageEvent
+from usage.models import Meter
 
 pytestmark = pytest.mark.django_db
 URL = "/dashboard/account/export"
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 LISTS = [
     "purchases", "subscriptions", "plan_changes", "charges", "disputes", "refunds", "entries",
-    "lots", "holds", "transfers", "adjustments", "api_keys", "api_key_spending", "mails",
-    "stripe_events",
+    "lots", "holds", "transfers", "adjustments", "api_keys", "api_key_spending", "usage_events",
+    "mails", "stripe_events",
 ]  # fmt: skip
 
 
@@ -78,6 +80,10 @@ def fill(user: User, mark: str, staff: User) -> None:
     ledger.send(wallet, 40, key=f"gift:{mark}")
     Adjustment.objects.create(user=user, amount=5, reason=f"{mark}!", key=mark, asked_by=staff)
     mails.tell(user, "restored", f"charge:{mark}", credits=500)
+    UsageEvent.objects.create(
+        user=user, meter=Meter.objects.get_or_create(code="m", name="M", unit="u")[0],
+        key=f"usage-{mark}", quantity=5, at=DAY, units=5, charged=0,
+    )  # fmt: skip
     BalanceAlert.objects.create(user=user, threshold=100)
     key, _ = keys.make(
         made_by=user, owner=user, name=f"key of {mark}", scopes=["credits:spend"],
@@ -144,6 +150,8 @@ def test_it_is_everything_about_oneself(browser, user, other_user, staff):
         key.pk,
         20,
     )
+    used = data["usage_events"][0]
+    assert (used["meter_code"], used["key"], used["quantity"]) == ("m", "usage-ada", 5)
     event = data["stripe_events"][0]
     assert event["payload"]["data"]["object"]["email"] == "ada@x.example"
 
@@ -156,6 +164,9 @@ def test_every_column_is_thought_of(browser, user, staff):
         "billing_balancealert", "billing_mail", "mfa_authenticator",
         "billing_purchase", "billing_stripecustomer", "billing_subscription", "credits_adjustment",
         "credits_wallet", "socialaccount_socialaccount", "usersessions_usersession",
+        "usage_event",
+        # Sums of these events.
+        "usage_day", "usage_month",
         # What one did as staff is the shop's; ids only.
         "billing_event", "billing_refund", "credits_entry", "django_admin_log",
         # Rights of staff.
