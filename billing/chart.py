@@ -42,9 +42,7 @@ class Chart:
 def draw(days: list[Day]) -> Chart:
     """Draw the days, of which at least one has a balance."""
     scale = axis(max(day.balance for day in days))
-    points = [
-        Point(index * DAY_WIDTH, scale.y(day.balance), day) for index, day in enumerate(days)
-    ]
+    points = [Point(index * DAY_WIDTH, scale.y(day.balance), day) for index, day in enumerate(days)]
     width = len(days) * DAY_WIDTH
     # A balance stays as it is until the next entry: steps, no slopes.
     steps = "".join(f"V{point.y}H{point.x + DAY_WIDTH}" for point in points)
