@@ -1,7 +1,7 @@
 """What holds for every page as Django answers it: none is forgotten, and nothing is inline."""
 
-from collections import Counter, defaultdict
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from html.parser import HTMLParser
