@@ -19,6 +19,7 @@ from billing.checkout import expire_page
 from billing.mails import tell
 from billing.models import BalanceAlert, Event, Mail, Purchase, StripeCustomer, Subscription
 from billing.stripe_api import Clock, StripeRefused
+from billing.subscriptions import tell_change
 
 
 class PaymentUnderWay(Exception):
@@ -119,9 +120,10 @@ def _erase(user: User, mark: datetime) -> None:
     pending = Purchase.objects.filter(user=user, status=Purchase.Status.PENDING)
     pending.update(status=Purchase.Status.EXPIRED)
     Purchase.objects.filter(user=user).exclude(stripe_session_url="").update(stripe_session_url="")
-    Subscription.objects.filter(user=user, status__in=Subscription.LIVE).update(
-        status="canceled", cancel_at_period_end=False
-    )
+    for plan in Subscription.objects.filter(user=user, status__in=Subscription.LIVE):
+        plan.status, plan.cancel_at_period_end = "canceled", False
+        plan.save(update_fields=["status", "cancel_at_period_end"])
+        tell_change(plan)
     Subscription.objects.filter(user=user).update(card_brand="", card_last4="")
     locked = closing.lock(user)
     if locked.closed_at is not None:
