@@ -25,6 +25,7 @@ TIME_LIMIT: Final = 10
 """Seconds that one request may take in all; looking the name up comes on top."""
 
 CONNECT_TIMEOUT: Final = 5
+TOO_SLOW: Final = f"No answer within {TIME_LIMIT} s."
 USER_AGENT: Final = "dynamic-credits-webhooks"
 ANSWER: Final = 2000
 """Bytes that are read of an answer, for staff to look at."""
@@ -75,9 +76,11 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     with _Limit(TIME_LIMIT) as limit:
         try:
             with _session(limit) as session:
-                return _post(session, url, body, headers)
+                answer = _post(session, url, body, headers)
         except Exception as error:  # noqa: BLE001 (an address can be wrong in any way)
-            return Answer(error=_what(error, is_over=limit.is_over))
+            answer = Answer(error=_what(error))
+        # Cut off, headers look as if they ended there.
+        return Answer(error=TOO_SLOW) if limit.is_over else answer
 
 
 def _schemes() -> list[str]:
@@ -194,10 +197,10 @@ def _check_public(host: str) -> None:
         raise InvalidIPAddress(address)
 
 
-def _what(error: Exception, *, is_over: bool) -> str:
+def _what(error: Exception) -> str:
     """An error in a line for staff."""
-    if is_over or isinstance(error, requests.Timeout):
-        return f"No answer within {TIME_LIMIT} s."
+    if isinstance(error, requests.Timeout):
+        return TOO_SLOW
     if isinstance(error, InvalidIPAddress):
         return "It leads to a private network."
     if isinstance(error, requests.exceptions.InvalidSchema):
