@@ -88,9 +88,9 @@ class Watch:
 def watch(since: int | None = None) -> int:
     """Write a mail to each user who has fallen below their threshold, and a webhook about them.
 
-    Answers how many have since the last time. Of all users, or those whose wallet has an entry after the one with the id
-    `since`, or an open hold. What has expired counts from when it is booked: `ledger.expire_due`
-    runs before. Only the alerts that change are locked.
+    Answers how many have since the last time. Of all users, or those whose wallet has an entry
+    after the one with the id `since`, or an open hold. What has expired counts from when it is
+    booked: `ledger.expire_due` runs before. Only the alerts that change are locked.
     """
     only = "" if since is None else _ONLY
     values = {"default": settings.LOW_BALANCE_CREDITS, "since": since}

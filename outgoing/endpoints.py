@@ -44,8 +44,13 @@ def roll(endpoint: Endpoint) -> None:
 
 def secrets_of(endpoint: Endpoint) -> list[str]:
     """What a message to it is signed with now, the newest first."""
-    is_rolling = endpoint.old_secret_until is not None and endpoint.old_secret_until > timezone.now()
-    return [endpoint.secret, *([endpoint.old_secret] if is_rolling else [])]
+    return [endpoint.secret, *([endpoint.old_secret] if is_rolling(endpoint) else [])]
+
+
+def is_rolling(endpoint: Endpoint) -> bool:
+    """Whether the secret of before signs as well."""
+    until = endpoint.old_secret_until
+    return until is not None and until > timezone.now()
 
 
 def forget_old_secrets() -> None:

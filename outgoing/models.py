@@ -1,6 +1,6 @@
 """Webhooks to the owner's own product: who gets them, what they say, and how it went.
 
-What writes messages of the ledger's is a trigger (`outgoing/sql/0002_tell.sql`), so that no entry can
+What writes the messages about entries is a trigger (`outgoing/sql/0002_tell.sql`), so that none can
 be missed or told twice (docs/decisions/0027-outgoing-webhooks.md).
 """
 
@@ -114,9 +114,7 @@ class Delivery(models.Model):
         DELIVERED = "delivered", _("Delivered")
         GIVEN_UP = "given_up", _("Given up")
 
-    message = models.ForeignKey(
-        Message, models.CASCADE, db_index=False, related_name="deliveries"
-    )
+    message = models.ForeignKey(Message, models.CASCADE, db_index=False, related_name="deliveries")
     endpoint = models.ForeignKey(
         Endpoint,
         models.PROTECT,
@@ -140,9 +138,7 @@ class Delivery(models.Model):
         verbose_name = _("delivery")
         verbose_name_plural = _("deliveries")
         constraints = [
-            models.UniqueConstraint(
-                fields=["message", "endpoint"], name="outgoing_delivery_once"
-            ),
+            models.UniqueConstraint(fields=["message", "endpoint"], name="outgoing_delivery_once"),
             models.CheckConstraint(
                 condition=Q(status="delivered", delivered_at__isnull=False)
                 | Q(status__in=["waiting", "given_up"], delivered_at__isnull=True),

@@ -1,8 +1,8 @@
 """Sending what is due, by the worker: several at once, and the one that is slow by itself.
 
 A delivery is claimed before it is sent, in a transaction of its own, so no lock is held while a
-receiver takes its time. Whoever dies before the answer is noted leaves one that goes out again, under
-the same id.
+receiver takes its time. Whoever dies before the answer is noted leaves one that goes out again,
+under the same id.
 """
 
 import logging
@@ -141,7 +141,8 @@ def _give_up(endpoint: Endpoint, answer: Answer) -> None:
     since = endpoint.failing_since
     if answer.code == GONE:
         because = "It answered 410: it is gone."
-    elif since is not None and timezone.now() >= since + LASTS:
+    # To the minute: its first failure was a moment after the message that is given up now.
+    elif since is not None and timezone.now() >= since + LASTS - REST:
         because = f"It failed for {LASTS.days} days."
     else:
         return

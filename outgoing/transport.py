@@ -1,8 +1,8 @@
 """One request to an address that somebody has typed: where it may lead, and how long it may take.
 
-requests-hardened resolves the name once, refuses private addresses and connects to the very address
-that it looked at, so a name can't lead elsewhere a moment later. Redirects are not followed, and the
-environment's proxies, which would connect for us, are not used.
+requests-hardened resolves the name once, refuses private addresses and connects to the very
+address that it looked at, so a name can't lead elsewhere a moment later. Redirects are not
+followed, and the environment's proxies, which would connect for us, are not used.
 """
 
 import ipaddress
@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 
 import requests
 from django.conf import settings
+from django.utils.translation import gettext as _
 from requests.adapters import HTTPAdapter
-from requests_hardened import Config, HTTPSession
+from requests_hardened.client import HTTPSession
+from requests_hardened.config import Config
 from requests_hardened.ip_filter import InvalidIPAddress, filter_host
 from requests_hardened.ip_filter_adapter import IPFilterAdapter
 
@@ -56,17 +58,17 @@ def check(url: str) -> None:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 443
     except ValueError as error:
-        raise Refused("It can't be read.") from error
+        raise Refused(_("It can't be read.")) from error
     if parts.scheme not in _schemes() or not host:
-        raise Refused(f"It must begin with {' or '.join(f'{one}://' for one in _schemes())}.")
+        raise Refused(_("It must begin with %(start)s.") % {"start": _start()})
     if "@" in parts.netloc or parts.fragment or any(char.isspace() for char in url):
-        raise Refused("It must have no user name, no # and no spaces.")
+        raise Refused(_("It must have no user name, no # and no spaces."))
     if settings.OUTGOING_PRIVATE_ADDRESSES:
         return
     try:
         _check_public(filter_host(host, port, allow_loopback=False))
     except InvalidIPAddress as error:
-        raise Refused("It leads to a private network.") from error
+        raise Refused(_("It leads to a private network.")) from error
     except (requests.ConnectionError, UnicodeError):
         pass  # there is no such name yet
 
@@ -87,8 +89,12 @@ def _schemes() -> list[str]:
     return ["https", "http"] if settings.OUTGOING_PRIVATE_ADDRESSES else ["https"]
 
 
+def _start() -> str:
+    return " / ".join(f"{scheme}://" for scheme in _schemes())
+
+
 def _session(limit: "_Limit") -> requests.Session:
-    session = HTTPSession(
+    session: requests.Session = HTTPSession(
         Config(
             ip_filter_enable=not settings.OUTGOING_PRIVATE_ADDRESSES,
             ip_filter_allow_loopback_ips=False,
@@ -110,9 +116,7 @@ def _session(limit: "_Limit") -> requests.Session:
     return session
 
 
-def _post(
-    session: requests.Session, url: str, body: bytes, headers: Mapping[str, str]
-) -> Answer:
+def _post(session: requests.Session, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     # One request a connection, and an answer that is read as it comes: nothing is unpacked.
     own = {"Connection": "close", "Accept-Encoding": "identity"}
     with session.post(url, body, headers={**own, **headers}, stream=True) as response:
@@ -204,7 +208,7 @@ def _what(error: Exception) -> str:
     if isinstance(error, InvalidIPAddress):
         return "It leads to a private network."
     if isinstance(error, requests.exceptions.InvalidSchema):
-        return f"It must begin with {' or '.join(f'{one}://' for one in _schemes())}."
+        return f"It must begin with {_start()}."
     # requests wraps what happened, with the objects' addresses in memory around it.
     cause = getattr(error.args[0] if error.args else None, "reason", error)
     return f"{type(error).__name__}: {str(cause).rpartition(': ')[2]}".replace("\0", "")[:300]

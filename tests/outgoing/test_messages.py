@@ -51,7 +51,8 @@ def test_an_entry_is_told_with_all_that_a_product_needs(endpoint, user, wallet):
 def test_every_kind_of_entry_has_an_event():
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT kind, outgoing_event_of(kind) FROM unnest(%s::text[]) AS kind", [list(Kind.values)]
+            "SELECT kind, outgoing_event_of(kind) FROM unnest(%s::text[]) AS kind",
+            [list(Kind.values)],
         )
         events = dict(cursor.fetchall())
     assert events == {
@@ -237,7 +238,9 @@ def test_messages_go_after_thirty_days(endpoint, user, monkeypatch):
     for _ in range(7):
         messages.tell(EventType.LOW, user.pk, {})
     old = list(Message.objects.values_list("pk", flat=True)[:5])
-    Message.objects.filter(pk__in=old).update(created_at=timezone.now() - timedelta(days=30, hours=1))
+    Message.objects.filter(pk__in=old).update(
+        created_at=timezone.now() - timedelta(days=30, hours=1)
+    )
     endpoints.roll(endpoint)
     Endpoint.objects.update(old_secret_until=timezone.now() - timedelta(seconds=1))
     assert messages.forget_old() == 5

@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 import requests_hardened.ip_filter_adapter
@@ -191,11 +192,8 @@ def talking(settings) -> Iterator[Callable[[Callable[[socket.socket], object]], 
                     connection, _ = server.accept()
                 except OSError:
                     return
-                with connection:
-                    try:
-                        talk(connection)
-                    except OSError:
-                        pass  # who called has hung up
+                with connection, suppress(OSError):  # who called has hung up
+                    talk(connection)
 
         threading.Thread(target=serve, daemon=True).start()
         return f"127.0.0.1:{server.getsockname()[1]}"
@@ -249,7 +247,9 @@ def certificate(tmp_path) -> str:
         .serial_number(1)
         .not_valid_before(now - day)
         .not_valid_after(now + day)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("product.example")]), False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("product.example")]), critical=False
+        )
         .sign(key, hashes.SHA256())
     )
     file = tmp_path / "certificate.pem"
