@@ -20,6 +20,7 @@ from billing.mails import tell
 from billing.models import BalanceAlert, Event, Mail, Purchase, StripeCustomer, Subscription
 from billing.stripe_api import Clock, StripeRefused
 from billing.subscriptions import tell_change
+from outgoing import messages
 
 
 class PaymentUnderWay(Exception):
@@ -128,6 +129,7 @@ def _erase(user: User, mark: datetime) -> None:
     locked = closing.lock(user)
     if locked.closed_at is not None:
         return
+    messages.forget_answers(user)
     mails = Mail.objects.filter(user=user)
     mails.filter(sent_at=None).delete()
     mails.update(context={}, error="")

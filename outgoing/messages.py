@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from accounts.models import User
 from outgoing import endpoints
 from outgoing.models import Delivery, Endpoint, Message
 
@@ -66,6 +67,11 @@ def send_again(messages: QuerySet[Message]) -> int:
         answer="",
         error="",
     )
+
+
+def forget_answers(user: User) -> None:
+    """Delete what receivers have answered about a user: it may name them, as no message does."""
+    Delivery.objects.filter(message__user=user).exclude(answer="").update(answer="")
 
 
 def forget_old() -> int:

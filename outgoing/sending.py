@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Final
 
 from django.db import transaction
@@ -41,8 +42,6 @@ LASTS: Final = timedelta(days=3)
 
 REST: Final = timedelta(minutes=1)
 """An endpoint that has failed is left alone for so long, whatever waits for it."""
-
-GONE: Final = 410
 
 
 def send_due() -> int:
@@ -139,7 +138,7 @@ def _note(delivery: Delivery, answer: Answer) -> bool:
 def _give_up(endpoint: Endpoint, answer: Answer) -> None:
     """Switch off an endpoint that is gone or has failed for too long."""
     since = endpoint.failing_since
-    if answer.code == GONE:
+    if answer.code == HTTPStatus.GONE:
         because = "It answered 410: it is gone."
     # To the minute: its first failure was a moment after the message that is given up now.
     elif since is not None and timezone.now() >= since + LASTS - REST:

@@ -238,6 +238,18 @@ PAGES = [
     Page("staff-reconciliations", "/admin/billing/reconciliation/", staff),
     Page("staff-reconciliation", "/admin/billing/reconciliation/{reconciliation}/change/", staff),
     Page("staff-revenue", "/admin/credits/entry/revenue/", staff),
+    Page("staff-endpoints", "/admin/outgoing/endpoint/", staff),
+    Page("staff-endpoint-new", "/admin/outgoing/endpoint/add/", staff),
+    Page("staff-endpoint", "/admin/outgoing/endpoint/{endpoint}/change/", staff),
+    Page("staff-endpoint-secret", "/admin/outgoing/endpoint/{endpoint}/secret/", staff),
+    Page(
+        "staff-endpoint-secret-new",
+        "/admin/outgoing/endpoint/{endpoint}/secret/",
+        staff,
+        post={"roll": "1"},
+    ),
+    Page("staff-messages", "/admin/outgoing/message/?state=given_up", staff),
+    Page("staff-message", "/admin/outgoing/message/{message}/change/", staff),
 ]
 
 PEOPLE = list(dict.fromkeys(page.who for page in PAGES if page.who is not None))

@@ -251,6 +251,7 @@ def test_what_is_deep_or_strange_is_hidden_or_shown_but_never_breaks():
         ("evt_4242424242424242", "evt_4242424242424242"),
         ("seti_1_secret_abc", "***"),
         ("an rk_live_abc here", "an *** here"),
+        ("whsec_" + "ab+cd/ef==, say", "***, say"),
     ],
 )
 def test_what_looks_like_a_secret(text, clean):

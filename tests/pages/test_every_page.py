@@ -44,12 +44,14 @@ NO_PAGES = {
     "admin/credits/entry/revenue.csv": "a file",
     "admin/billing/event/<int:event_id>/replay/": "a button",
     "admin/billing/event/<int:event_id>/settle/": "a button",
+    "admin/outgoing/endpoint/<int:pk>/test/": "a button",
+    "admin/outgoing/message/<str:message_id>/again/": "a button",
     "admin/password_change/": "Django's own",
     "admin/password_change/done/": "Django's own",
     "admin/accounts/user/add/": "Django's own",
     "admin/accounts/user/<path:object_id>/change/": "Django's own, with one link more",
     "admin/accounts/user/<id>/password/": "Django's own",
-    "admin/(?P<app_label>credits|billing|auth|accounts|account)/$": "Django's own",
+    "admin/(?P<app_label>credits|billing|outgoing|auth|accounts|account)/$": "Django's own",
 }
 """Addresses that answer none of our pages, and why. Django's own lists and forms are found by
 `is_djangos_own`."""
