@@ -45,7 +45,7 @@ class Endpoint(models.Model):
         default=list,
         help_text=_("None is all, those to come included."),
     )
-    is_enabled = models.BooleanField(_("on"), default=True)
+    is_enabled = models.BooleanField(_("switched on"), default=True)
     off_because = models.CharField(_("switched off because"), max_length=200, blank=True)
     secret = models.CharField(max_length=100, editable=False)
     old_secret = models.CharField(max_length=100, blank=True, editable=False)
@@ -157,4 +157,4 @@ class Delivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.message_id}: {self.get_status_display()}"
+        return self.get_status_display()

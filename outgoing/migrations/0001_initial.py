@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ('url', models.CharField(max_length=500, verbose_name='address')),
                 ('description', models.CharField(blank=True, max_length=200, verbose_name='description')),
                 ('events', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(choices=[('credits.granted', 'Credits came in: bought, renewed or given'), ('credits.spent', 'Credits were spent'), ('credits.expired', 'Credits expired'), ('credits.revoked', 'A refund, a dispute or a debt took credits back'), ('credits.restored', 'Credits that were taken back came in again'), ('credits.adjusted', 'Staff corrected a balance'), ('credits.sent', 'Credits left as a gift'), ('credits.received', 'A gift of credits came in'), ('credits.low', "A balance fell below its owner's threshold"), ('credits.depleted', 'A balance came to nothing'), ('subscription.changed', 'A monthly plan began, changed or ended')], max_length=40), blank=True, default=list, help_text='None is all, those to come included.', size=None, verbose_name='events')),
-                ('is_enabled', models.BooleanField(default=True, verbose_name='on')),
+                ('is_enabled', models.BooleanField(default=True, verbose_name='switched on')),
                 ('off_because', models.CharField(blank=True, max_length=200, verbose_name='switched off because')),
                 ('secret', models.CharField(editable=False, max_length=100)),
                 ('old_secret', models.CharField(blank=True, editable=False, max_length=100)),
