@@ -112,7 +112,9 @@ class EndpointAdmin(admin.ModelAdmin):
     def response_add(
         self, request: HttpRequest, obj: Endpoint, post_url_continue: str | None = None
     ) -> HttpResponse:
-        messages.success(request, _("The endpoint gets webhooks from now on. Give its receiver the secret."))
+        messages.success(
+            request, _("The endpoint gets webhooks from now on. Give its receiver the secret.")
+        )
         return redirect("admin:outgoing_endpoint_secret", obj.pk)
 
     def secret_view(self, request: SignedInRequest, pk: int) -> HttpResponse:

@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import re
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import connections
@@ -309,3 +311,18 @@ def test_no_secret_is_logged_or_kept_with_a_failure(receiver, endpoint, user, ca
     assert endpoint.secret not in caplog.text
     delivery = Delivery.objects.get()
     assert endpoint.secret not in f"{delivery.error}{delivery.answer}"
+
+
+def test_the_receiver_in_the_readme_takes_what_is_sent(receiver, endpoint, user, monkeypatch):
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(import os\n.*?)```", readme, re.DOTALL)
+    seen: set[str] = set()
+    known = {"remember": lambda id: id not in seen and not seen.add(id)}
+    exec(code, known)  # ours
+    monkeypatch.setenv("CREDITS_WEBHOOK_SECRET", endpoint.secret)
+    tell(user)
+    sending.send_due()
+    headers, body = receiver.got[0]
+    assert [known["receive"](body, headers) for _ in range(2)] == [204, 204]
+    assert seen == {headers["webhook-id"]}
+    assert known["receive"](body + b" ", headers) == 400
