@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.requests import SignedInRequest
-from credits.admin.cells import ReadOnlyAdmin, labelled, moment, to_the_second
+from credits.admin.cells import ReadOnlyAdmin, labelled, moment
 from credits.numbers import number
 from outgoing import endpoints, transport
 from outgoing import messages as outgoing_messages
@@ -185,35 +185,6 @@ class WentTo(admin.SimpleListFilter):
         )
 
 
-class DeliveryInline(admin.TabularInline):
-    model = Delivery
-    extra = 0
-    can_delete = False
-    fields = readonly_fields = (
-        "endpoint", "status", "tries", "next_try", "delivered_time", "code", "error", "answered"
-    )  # fmt: skip
-    delivered_time = moment(Delivery, "delivered_at")
-
-    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("outgoing.view_message")
-
-    @admin.display(description=gettext_lazy("next try"))
-    def next_try(self, delivery: Delivery) -> str:
-        if delivery.status != Delivery.Status.WAITING:
-            return "-"
-        return to_the_second(delivery.next_at) if delivery.endpoint.is_enabled else _("off")
-
-    @admin.display(description=gettext_lazy("answer"))
-    def answered(self, delivery: Delivery) -> str:
-        return format_html("<pre>{}</pre>", delivery.answer) if delivery.answer else "-"
-
-
 @admin.register(Message)
 class MessageAdmin(ReadOnlyAdmin):
     created_time = moment(Message, "created_at")
@@ -227,7 +198,6 @@ class MessageAdmin(ReadOnlyAdmin):
     actions = ["send_again"]
     show_full_result_count = False
     fields = ("id", "type", "user", "created_time", "content")
-    inlines = (DeliveryInline,)
     change_form_template = "admin/outgoing/message/page.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:

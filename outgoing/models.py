@@ -158,3 +158,7 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return self.get_status_display()
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.status == self.Status.WAITING

@@ -205,8 +205,8 @@ def test_a_private_address_gets_nothing(endpoint, receiver, user, settings):
 
 
 def test_one_that_hangs_holds_up_no_other(receiver, endpoint, user, staff, monkeypatch):
-    monkeypatch.setattr(transport, "TIME_LIMIT", 0.6)
-    monkeypatch.setattr(sending, "ROUND", 0.3)
+    monkeypatch.setattr(transport, "TIME_LIMIT", 1.2)
+    monkeypatch.setattr(sending, "ROUND", 0.9)
     slow, let_go = Receiver(), threading.Event()
     slow.before_answer = lambda: let_go.wait(10)
     arrived = []
@@ -215,16 +215,16 @@ def test_one_that_hangs_holds_up_no_other(receiver, endpoint, user, staff, monke
     tell(user, *range(20))
     began = time.monotonic()
     assert sending.send_due() == 20
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
     assert len(arrived) == 20
-    assert max(arrived) - began < 0.6  # before the first of the others was cut off
+    assert max(arrived) - began < 1.2  # before the first of the others was cut off
     assert len(slow.got) == sending.LANES_EACH
     hanging.refresh_from_db()
     assert hanging.failing_since is not None
     began = time.monotonic()
     tell(user, 21)
     assert sending.send_due() == 1  # it rests, and costs nothing
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - began < 1
     let_go.set()
     slow.stop()
 
@@ -244,7 +244,7 @@ def test_a_round_ends_so_that_other_jobs_have_their_turn(receiver, endpoint, use
     delivered = 0
     began = time.monotonic()
     delivered += sending.send_due()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 2
     assert 4 <= delivered < 40
     while found := sending.send_due():
         delivered += found

@@ -225,7 +225,7 @@ def test_the_time_limit_holds_whatever_the_server_does(scheme, talk, talking, mo
     monkeypatch.setattr(transport, "TIME_LIMIT", 0.3)
     began = time.monotonic()
     answer = send(f"{scheme}://{talking(talk)}/")
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 2
     assert answer == transport.Answer(error="No answer within 10 s.")
 
 
