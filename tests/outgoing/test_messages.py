@@ -1,7 +1,9 @@
 """What is told, and that it is told if and only if it happened, once."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.db import connection, transaction
@@ -64,6 +66,13 @@ def test_every_kind_of_entry_has_an_event():
         "gift_received": "credits.received", "gift_returned": "credits.received",
     }  # fmt: skip
     assert set(events.values()) <= set(EventType.values)
+
+
+def test_the_readme_names_every_event_and_no_other():
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
+    (section,) = re.findall(r"## Webhooks to your product\n(.*?)\n## ", readme, re.DOTALL)
+    table = "".join(line for line in section.splitlines() if line.startswith("| `"))
+    assert sorted(re.findall(r"`([a-z]+\.[a-z]+)`", table)) == sorted(EventType.values)
 
 
 def test_a_life_of_a_wallet_is_told_entry_by_entry(endpoint, user, other_user, wallet, staff):
