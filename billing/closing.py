@@ -19,6 +19,8 @@ from billing.checkout import expire_page
 from billing.mails import tell
 from billing.models import BalanceAlert, Event, Mail, Purchase, StripeCustomer, Subscription
 from billing.stripe_api import Clock, StripeRefused
+from billing.subscriptions import tell_change
+from outgoing import messages
 
 
 class PaymentUnderWay(Exception):
@@ -119,13 +121,15 @@ def _erase(user: User, mark: datetime) -> None:
     pending = Purchase.objects.filter(user=user, status=Purchase.Status.PENDING)
     pending.update(status=Purchase.Status.EXPIRED)
     Purchase.objects.filter(user=user).exclude(stripe_session_url="").update(stripe_session_url="")
-    Subscription.objects.filter(user=user, status__in=Subscription.LIVE).update(
-        status="canceled", cancel_at_period_end=False
-    )
+    for plan in Subscription.objects.filter(user=user, status__in=Subscription.LIVE):
+        plan.status, plan.cancel_at_period_end = "canceled", False
+        plan.save(update_fields=["status", "cancel_at_period_end"])
+        tell_change(plan)
     Subscription.objects.filter(user=user).update(card_brand="", card_last4="")
     locked = closing.lock(user)
     if locked.closed_at is not None:
         return
+    messages.forget_answers(user)
     mails = Mail.objects.filter(user=user)
     mails.filter(sent_at=None).delete()
     mails.update(context={}, error="")

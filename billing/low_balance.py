@@ -1,4 +1,4 @@
-"""A mail when what a user can spend falls below a threshold: once for each time that it does."""
+"""A mail and a webhook when what a user can spend falls below a threshold: once for each time."""
 
 import time
 from math import inf
@@ -15,6 +15,8 @@ from billing import mails
 from billing.models import BalanceAlert
 from credits import ledger
 from credits.models import Entry
+from outgoing import messages
+from outgoing.models import EventType
 
 SUGGESTED: Final = 100
 """What the page offers to who has switched the mails off."""
@@ -84,11 +86,11 @@ class Watch:
 
 
 def watch(since: int | None = None) -> int:
-    """Write a mail to each user who has fallen below their threshold since the last time.
+    """Write a mail to each user who has fallen below their threshold, and a webhook about them.
 
-    Answers how many. Of all users, or those whose wallet has an entry after the one with the id
-    `since`, or an open hold. What has expired counts from when it is booked: `ledger.expire_due`
-    runs before. Only the alerts that change are locked.
+    Answers how many have since the last time. Of all users, or those whose wallet has an entry
+    after the one with the id `since`, or an open hold. What has expired counts from when it is
+    booked: `ledger.expire_due` runs before. Only the alerts that change are locked.
     """
     only = "" if since is None else _ONLY
     values = {"default": settings.LOW_BALANCE_CREDITS, "since": since}
@@ -107,6 +109,7 @@ def watch(since: int | None = None) -> int:
                 threshold=threshold,
                 off=off_path(users[user_id]),
             )
+            messages.tell(EventType.LOW, user_id, {"available": available, "threshold": threshold})
     return len(fallen)
 
 

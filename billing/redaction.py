@@ -66,7 +66,7 @@ DEPTH: Final = 40
 """Deeper than anything that Stripe sends."""
 
 _STRIPES: Final = re.compile(
-    r"\b(?:[srpo]k_(?:live|test)|whsec)_\w+|\b[a-z]{2,10}_\w+_secret_\w+", re.ASCII
+    r"\b[srpo]k_(?:live|test)_\w+|\bwhsec_[\w+/=]+|\b[a-z]{2,10}_\w+_secret_\w+", re.ASCII
 )
 _API_KEY: Final = re.compile(r"dc[ps]_[\w-]{5,}", re.ASCII)
 """Longer than what is kept of it to tell keys apart, which may be read."""

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from django.db.models.functions import Now
 
@@ -14,6 +14,13 @@ from billing.models import MAX_CREDITS, MIN_CREDITS, PlanChange, Subscription
 from billing.pricing import CURRENCY, quote
 from billing.stripe_api import Clock
 from billing.stripe_objects import our_metadata, stripe_id, uuid_of, whole_number
+from outgoing import messages
+from outgoing.models import EventType
+
+TOLD: Final = (
+    "status", "credits", "total", "currency", "current_period_end", "cancel_at_period_end"
+)  # fmt: skip
+"""What a webhook about a plan says of it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,10 @@ def ask_for(subscription_id: str, clock: Clock) -> Fetched:
 
 
 def record_subscription(fetched: Fetched) -> None:
-    """Store a subscription's state, unless a later one is stored. Call it in a transaction."""
+    """Store a subscription's state, unless a later one is stored. Call it in a transaction.
+
+    A webhook tells what is another state than before.
+    """
     found = fetched.subscription
     metadata = our_metadata(found.get("metadata"))
     state = {**state_of(found), "fetched_at": fetched.at}
@@ -53,14 +63,28 @@ def record_subscription(fetched: Fetched) -> None:
         stripe_id=found["id"],
         defaults={"user": buyer_of(metadata, stripe_id(found.get("customer"))), **state},
     )
-    if not is_new and known.fetched_at <= fetched.at:
+    if is_new:
+        tell_change(known)
+    elif known.fetched_at <= fetched.at:
         Subscription.objects.filter(pk=known.pk).update(**state)
+        if any(getattr(known, name) != state[name] for name in TOLD):
+            tell_change(Subscription.objects.get(pk=known.pk))
     change_id, change = _change_of(found)
     if change is not None:
         # The answer to the change may have been lost.
         PlanChange.objects.filter(pk=change.pk, applied_at=None).update(applied_at=Now())
     elif change_id is not None:
         _adopt_change(change_id, known, metadata, state["total"], state["currency"])
+
+
+def tell_change(subscription: Subscription) -> None:
+    """Have a webhook tell how a plan is now, in the transaction in which it became so."""
+    state = {name: getattr(subscription, name) for name in TOLD}
+    messages.tell(
+        EventType.SUBSCRIPTION_CHANGED,
+        subscription.user_id,
+        {"subscription": subscription.stripe_id, **state},
+    )
 
 
 def state_of(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from django.db import Error, OperationalError, close_old_connections, connection
 from accounts import devices
 from billing import abandoned, low_balance, mails
 from credits import ledger
+from outgoing import messages, sending
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +33,12 @@ class Job:
 
 JOBS: Final = (
     Job("mails", 2, mails.send_due),
+    Job("webhooks", 2, sending.send_due),
     Job("expiry", 60, ledger.expire_due),
     Job("low balance", 60, low_balance.Watch()),  # after what has expired
     Job("abandoned orders", 3600, abandoned.close_abandoned),
     Job("old sign-ins", 3600, devices.forget_old),
+    Job("old webhooks", 3600, messages.forget_old),
 )
 
 TICK: Final = 1

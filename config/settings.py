@@ -363,6 +363,8 @@ ADJUSTMENT_LIMIT = whole_number("ADJUSTMENT_LIMIT", 10_000, at_least=0)
 LOW_BALANCE_CREDITS = whole_number("LOW_BALANCE_CREDITS", 100, at_least=0)
 # How many requests an API key may make, unless it has a number of its own.
 API_REQUESTS_PER_MINUTE = whole_number("API_REQUESTS_PER_MINUTE", 600, at_least=1)
+# Whether outgoing webhooks may go to this machine and private networks, and without https.
+OUTGOING_PRIVATE_ADDRESSES = env.bool("OUTGOING_PRIVATE_ADDRESSES", default=False)
 
 # --- Mail -------------------------------------------------------------------------------------
 

@@ -293,6 +293,18 @@ PAGES = [
         post=PRICES | {"begins_on": "2020-01-01", "band-0-above": "7", "band-1-credits": ""},
     ),
     Page("staff-revenue", "/admin/credits/entry/revenue/", staff),
+    Page("staff-endpoints", "/admin/outgoing/endpoint/", staff),
+    Page("staff-endpoint-new", "/admin/outgoing/endpoint/add/", staff),
+    Page("staff-endpoint", "/admin/outgoing/endpoint/{endpoint}/change/", staff),
+    Page("staff-endpoint-secret", "/admin/outgoing/endpoint/{endpoint}/secret/", staff),
+    Page(
+        "staff-endpoint-secret-new",
+        "/admin/outgoing/endpoint/{endpoint}/secret/",
+        staff,
+        post={"roll": "1"},
+    ),
+    Page("staff-messages", "/admin/outgoing/message/?state=given_up", staff),
+    Page("staff-message", "/admin/outgoing/message/{message}/change/", staff),
 ]
 
 PEOPLE = list(dict.fromkeys(page.who for page in PAGES if page.who is not None))

@@ -43,6 +43,8 @@ from billing.models import Charge, Dispute, Purchase, Subscription
 from billing.reconcile import reconcile
 from credits import adjustments, ledger
 from credits.models import Entry, Wallet
+from outgoing import endpoints, messages
+from outgoing.models import Message
 from usage import recording, summary
 from usage.models import Band, Meter, Tariff
 
@@ -236,7 +238,20 @@ def staff(user: User) -> Places:
         reason="fraudulent", answer_by=timezone.now() + timedelta(days=2),
         created_at=timezone.now(),
     )  # fmt: skip
+    endpoint = endpoints.make(
+        url="https://product.example/hooks/credits", description="The product", made_by=user,
+        events=["credits.low", "credits.depleted", "subscription.changed"],
+    )  # fmt: skip
+    messages.tell("credits.low", clerk.pk, {"available": 34, "threshold": 100})
+    message = Message.objects.get()
+    message.deliveries.update(
+        status="given_up", tries=24, code=503, answer="<h1>Down for maintenance</h1>"
+    )
+    messages.tell_test(endpoint)
+    endpoints.switch_off(endpoint, "It failed for 3 days.")
     return {
+        "endpoint": endpoint.pk,
+        "message": message.pk,
         "dispute": dispute.pk,
         "adjustment": asked.pk,
         "event": event.pk,

@@ -21,6 +21,7 @@ from billing.templatetags.money import money
 from credits.admin.cells import to_the_second
 from credits.models import Adjustment, Lot
 from credits.numbers import number
+from outgoing.models import Delivery, Endpoint
 
 STALLED: Final = timedelta(minutes=10)
 """What the worker or a webhook does within seconds waits no longer than that."""
@@ -32,7 +33,7 @@ SOON: Final = timedelta(days=3)
 """A dispute that has to be answered by then is urgent."""
 
 REMEMBERED: Final = timedelta(days=30)
-"""Mails that were given up before are not brought up any more."""
+"""Mails and webhooks that were given up before are not brought up any more."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,31 @@ def _mails(user: User | AnonymousUser) -> Iterator[Matter]:
         )
 
 
+def _endpoints(user: User | AnonymousUser) -> Iterator[Matter]:
+    ended = Endpoint.objects.filter(is_enabled=False).exclude(off_because="").order_by("pk")
+    for endpoint in ended:
+        yield Matter(
+            _("Webhook endpoint that was switched off"),
+            0,
+            _("%(endpoint)s gets nothing any more: %(why)s")
+            % {"endpoint": endpoint, "why": endpoint.off_because},
+            reverse("admin:outgoing_endpoint_change", args=[endpoint.pk]),
+            is_urgent=True,
+        )
+
+
+def _webhooks(user: User | AnonymousUser) -> Iterator[Matter]:
+    since = timezone.now() - REMEMBERED
+    count = Delivery.objects.filter(status=Delivery.Status.GIVEN_UP, since__gte=since).count()
+    if count:
+        yield Matter(
+            _("Webhooks that could not be delivered"),
+            count,
+            _("Tried for three days and given up. Their pages say why; they can be sent again."),
+            _list("outgoing_message", state="given_up"),
+        )
+
+
 _Look = Callable[[User | AnonymousUser], Iterator[Matter]]
 
 _LOOKS: Final[list[tuple[tuple[str, ...], _Look]]] = [
@@ -266,5 +292,7 @@ _LOOKS: Final[list[tuple[tuple[str, ...], _Look]]] = [
         _adjustments,
     ),
     (("billing.view_mail",), _mails),
+    (("outgoing.view_endpoint",), _endpoints),
+    (("outgoing.view_message",), _webhooks),
 ]
 """What each may be seen with, and in which order. Each is one query or two."""

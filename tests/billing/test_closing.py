@@ -22,6 +22,8 @@ from billing import checkout, closing, mails, stripe_api, webhooks
 from billing.models import BalanceAlert, Event, Mail, Purchase, StripeCustomer, Subscription
 from credits import adjustments, ledger
 from credits.models import Entry
+from outgoing import endpoints
+from outgoing.models import Delivery, Message
 from tests.stripe_events import event, invoice_of, post, session_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -110,6 +112,7 @@ def is_open(user: User) -> bool:
 
 
 def test_it_ends_erases_and_keeps_what_it_says(browser, ada, staff, sandbox):
+    endpoints.make(url="https://product.example/hooks", made_by=staff)
     elsewhere = signed_in()
     preferences.choose(ada, language="en", time_zone="Europe/Berlin")
     once = buy(ada, sandbox)
@@ -136,6 +139,7 @@ def test_it_ends_erases_and_keeps_what_it_says(browser, ada, staff, sandbox):
     LogEntry.objects.log_actions(
         staff.pk, ApiKey.objects.filter(pk=over.pk), CHANGE, "x", single_object=True
     )
+    Delivery.objects.update(answer=f"Thank you, {EMAIL}")
     assert personal_data_left() != []
     mail.outbox.clear()
 
@@ -171,6 +175,8 @@ def test_it_ends_erases_and_keeps_what_it_says(browser, ada, staff, sandbox):
     assert customer["deleted"] is True
     assert [found["status"] for found in sandbox.objects("subscription")] == ["canceled"]
     assert Subscription.objects.get().status == "canceled"
+    told = Message.objects.filter(type="subscription.changed", payload__contains='"canceled"')
+    assert told.count() == 1  # to webhooks
     assert {found["id"]: found["status"] for found in sandbox.objects("checkout.session")} == {
         once.stripe_session_id: "complete",
         plan.stripe_session_id: "complete",

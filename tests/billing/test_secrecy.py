@@ -304,6 +304,7 @@ def test_what_is_deep_or_strange_is_hidden_or_shown_but_never_breaks():
         ),
         ("AUTHORIZATION: token-alone", "AUTHORIZATION: ***"),
         ("Authorization is required", "Authorization is required"),
+        ("whsec_" + "ab+cd/ef==, say", "***, say"),
     ],
 )
 def test_what_looks_like_a_secret(text, clean):

@@ -78,8 +78,8 @@ def jobs(monkeypatch, *runs, every: int = 0) -> list[worker.Job]:
 
 def test_the_jobs_are_these():
     assert [(job.name, job.every) for job in worker.JOBS] == [
-        ("mails", 2), ("expiry", 60), ("low balance", 60), ("abandoned orders", 3600),
-        ("old sign-ins", 3600),
+        ("mails", 2), ("webhooks", 2), ("expiry", 60), ("low balance", 60),
+        ("abandoned orders", 3600), ("old sign-ins", 3600), ("old webhooks", 3600),
     ]  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def test_it_sends_survives_the_loss_of_its_connection_and_ends(user, worker_proc
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert "The worker runs: mails, expiry, low balance, abandoned orders, old sign-ins." in output
+    assert f"The worker runs: {', '.join(job.name for job in worker.JOBS)}." in output
     assert output.endswith("The worker ends.\n")
     assert "Traceback" not in output
     assert Mail.objects.filter(sent_at__isnull=False).count() == 2
@@ -142,11 +142,13 @@ def test_once_does_each_job_once(user, wallet, settings, capsys):
     ledger.spend(wallet, 450, key="s")
     call_command("worker", once=True)
     assert capsys.readouterr().out.splitlines() == [
-        "mails: 0", "expiry: 0", "low balance: 1", "abandoned orders: 0", "old sign-ins: 0"
+        "mails: 0", "webhooks: 0", "expiry: 0", "low balance: 1", "abandoned orders: 0",
+        "old sign-ins: 0", "old webhooks: 0",
     ]  # fmt: skip
     call_command("worker", once=True)
     assert capsys.readouterr().out.splitlines() == [
-        "mails: 1", "expiry: 0", "low balance: 0", "abandoned orders: 0", "old sign-ins: 0"
+        "mails: 1", "webhooks: 0", "expiry: 0", "low balance: 0", "abandoned orders: 0",
+        "old sign-ins: 0", "old webhooks: 0",
     ]  # fmt: skip
 
 

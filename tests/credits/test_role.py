@@ -13,6 +13,8 @@ from accounts.models import User
 from credits import adjustments, errors, ledger, revenue
 from credits.audit import audit
 from credits.models import Adjustment, Entry
+from outgoing import endpoints
+from outgoing.models import Message
 
 pytestmark = pytest.mark.django_db
 FILE = Path(__file__).parent.parent.parent / "docs" / "database-role.sql"
@@ -37,6 +39,7 @@ def test_the_verbs_run_under_it(role):
         User.objects.create_user(f"{name}@example.com") for name in ("ada", "eve", "sam", "pat")
     )
     wallet, other = ledger.wallet_of(user), ledger.wallet_of(other_user)
+    endpoints.make(url="https://product.example/hooks", made_by=staff)  # each entry is told
     ledger.grant(wallet, 1000, key="g", kind="purchase", paid=950)
     ledger.grant(wallet, 50, key="p", kind="promotion", category="promotional")
     ledger.spend(wallet, 70, key="s")
@@ -57,6 +60,8 @@ def test_the_verbs_run_under_it(role):
     adjustments.approve(asked, staff=approver)
     revenue.months()
     assert audit() == []
+    told = Message.objects.filter(type__startswith="credits.").exclude(type="credits.depleted")
+    assert told.count() == Entry.objects.count()
     assert LogEntry.objects.count() == 4
 
 

@@ -45,6 +45,8 @@ NO_PAGES = {
     "admin/credits/entry/revenue.csv": "a file",
     "admin/billing/event/<int:event_id>/replay/": "a button",
     "admin/billing/event/<int:event_id>/settle/": "a button",
+    "admin/outgoing/endpoint/<int:pk>/test/": "a button",
+    "admin/outgoing/message/<str:message_id>/again/": "a button",
     "admin/password_change/": "Django's own",
     "admin/password_change/done/": "Django's own",
     "admin/accounts/user/add/": "Django's own",
