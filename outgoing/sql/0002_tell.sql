@@ -40,7 +40,7 @@ CREATE FUNCTION outgoing_event_of(p_kind text) RETURNS text LANGUAGE sql IMMUTAB
         WHEN p_kind IN ('purchase', 'renewal', 'promotion') THEN 'credits.granted'
         WHEN p_kind = 'spend' THEN 'credits.spent'
         WHEN p_kind = 'expiry' THEN 'credits.expired'
-        WHEN p_kind IN ('refund', 'dispute', 'repayment') THEN 'credits.revoked'
+        WHEN p_kind IN ('refund', 'dispute', 'repayment', 'spend_repaid') THEN 'credits.revoked'
         WHEN p_kind = 'restoral' THEN 'credits.restored'
         WHEN p_kind = 'adjustment' THEN 'credits.adjusted'
         WHEN p_kind = 'gift_sent' THEN 'credits.sent'

@@ -61,7 +61,8 @@ def test_every_kind_of_entry_has_an_event():
         "purchase": "credits.granted", "renewal": "credits.granted",
         "promotion": "credits.granted", "spend": "credits.spent", "expiry": "credits.expired",
         "refund": "credits.revoked", "dispute": "credits.revoked",
-        "repayment": "credits.revoked", "restoral": "credits.restored",
+        "repayment": "credits.revoked", "spend_repaid": "credits.revoked",
+        "restoral": "credits.restored",
         "adjustment": "credits.adjusted", "gift_sent": "credits.sent",
         "gift_received": "credits.received", "gift_returned": "credits.received",
     }  # fmt: skip
