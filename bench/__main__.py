@@ -154,7 +154,7 @@ def _spend_sql(wallet: str) -> str:
     return (
         f"\\set wallet {wallet}\n"
         f"SELECT {columns} FROM credits_take("
-        ":wallet, 'spend', 'spent', 1, gen_random_uuid()::text, '', NULL);\n"
+        ":wallet, 'spend', 'spent', 1, gen_random_uuid()::text, '', NULL, 0);\n"
     )
 
 

@@ -165,15 +165,20 @@ class _Lines:
 
 
 def csv_of(wallet: Wallet | None, chosen: Filter) -> Iterator[str]:
-    """The history as CSV, oldest first: times in UTC, whole credits, what was paid in cents."""
+    """The history as CSV, oldest first: times in UTC, whole credits, what was paid in cents.
+
+    `owed` is what an entry added to the debt, or took off it.
+    """
     lines = _Lines()
     writer = csv.writer(lines)
-    writer.writerow(["time", "kind", "note", "credits", "balance", "paid_cents"])
+    writer.writerow(["time", "kind", "note", "credits", "balance", "paid_cents", "owed"])
     yield lines.take()  # so that the download begins at once
     for batch in export(wallet, chosen) if wallet else ():
         for line in batch:
             at = line.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            writer.writerow([at, line.kind, inert(line.note), line.amount, line.balance, line.paid])
+            writer.writerow(
+                [at, line.kind, inert(line.note), line.amount, line.balance, line.paid, line.owed]
+            )
         yield lines.take()
 
 

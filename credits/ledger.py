@@ -2,8 +2,8 @@
 
 All amounts are whole credits; `paid` is in minor currency units (cents). Each verb is one short
 database transaction of its own, or part of the caller's; it locks exactly one wallet. What they do
-is written in SQL (`credits/sql/`, beginning with `0002_verbs.sql`) and the rules are enforced in the database, so that
-no other writer can break them either.
+is written in SQL (`credits/sql/`, `0002_verbs.sql` and what replaces parts of it) and the rules are
+enforced in the database, so that no other writer can break them either.
 
 Every verb that takes a `key` books the business fact that it names (`purchase:<id>`) once: the same
 key with the same inputs answers what it booked the first time; with other inputs it raises
@@ -155,8 +155,8 @@ def spend(
 ) -> Entry:
     """Take credits out of a wallet.
 
-    What is missing is owed, as long as the wallet then owes no more than `owe_up_to` credits in all;
-    the entry's `owed` says how many. Raises `InsufficientCredits`, `InvalidTerms`.
+    What is missing is owed, as long as the wallet then owes no more than `owe_up_to` in all; the
+    entry's `owed` says how much that is. Raises `InsufficientCredits`, `InvalidTerms`.
     """
     if type(owe_up_to) is not int or not 0 <= owe_up_to <= MAX_CREDITS:
         raise errors.InvalidTerms(f"{owe_up_to!r} is no number of credits that may be owed.")

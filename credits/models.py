@@ -87,8 +87,8 @@ class Category(models.TextChoices):
 class Wallet(models.Model):
     """What one owner has, in whole credits.
 
-    `held` is the part of `balance` that is reserved, `owed` what a clawback could not take and what
-    was spent without being there; the latter part is `overspent`. The row is as of the wallet's last
+    `held` is the part of `balance` that is reserved, `owed` what a clawback could not take or was
+    spent without being there, `overspent` the latter part of it. The row is as of the wallet's last
     entry: what has expired since is in it until that is booked. What to show is `ledger.standing`.
     """
 
@@ -122,7 +122,8 @@ class Entry(models.Model):
     """One movement between one wallet and one account of the house. Append-only.
 
     `owed` is the change of the wallet's debt: a clawback or a spend adds what it could not take, a
-    repayment lowers it by its amount. `about_id` is the entry that a clawback or a restoral is about.
+    repayment lowers it by its amount. `about_id` is the entry that a clawback, a restoral or a
+    repayment is about.
     """
 
     wallet = models.ForeignKey(Wallet, models.PROTECT, db_index=False, related_name="entries")

@@ -185,11 +185,12 @@ def metered(user: User) -> Places:
 
 
 def debtor(user: User) -> Places:
-    """Has spent what was refunded later, and ordered again."""
+    """Has spent what was refunded later, went on spending, and ordered again."""
     wallet = ledger.wallet_of(user)
     ledger.grant(wallet, 500, key="g", kind="purchase", paid=475)
     ledger.spend(wallet, 420, key="s", note="A picture of a cat")
     ledger.revoke(wallet, 500, of="g", key="r", kind="refund")
+    ledger.spend(wallet, 50, key="s2", note="25 summaries", owe_up_to=500)
     pending = _order(user, 1234, "payment")
     return {"pending": pending.pk, "payment_page": pending.stripe_session_url}
 

@@ -3,7 +3,7 @@
 Written here and not in its template, whose four hundred variables took a third of the page's time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django import template
@@ -11,8 +11,10 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from billing.history import Figures
+from credits.numbers import number
 
 register = template.Library()
 
@@ -41,12 +43,24 @@ _LEDGER_ROW = (
 
 
 def _with_parts(row: dict[str, Any]) -> dict[str, Any]:
-    note = row["line"].note
+    line = row["line"]
     return row | {
-        "note": format_html('<span class="sub">{}</span>', note) if note else "",
+        "note": format_html_join("", '<span class="sub">{}</span>', _notes(line.note, line.owed)),
         "receipt": _receipt(row) if row["receipt"] else "",
         "sign": "plus" if row["is_plus"] else "minus",
     }
+
+
+def _notes(note: str, owed: int) -> Iterator[tuple[str]]:
+    if note:
+        yield (note,)
+    if owed > 0:
+        words = ngettext(
+            "%(count)s credit added to what you owe",
+            "%(count)s credits added to what you owe",
+            owed,
+        )
+        yield (words % {"count": number(owed)},)
 
 
 def _receipt(row: dict[str, Any]) -> SafeString:

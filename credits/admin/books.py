@@ -24,6 +24,7 @@ class WalletAdmin(ReadOnlyAdmin):
     grouped_balance = grouped(Wallet, "balance")
     grouped_held = grouped(Wallet, "held")
     grouped_owed = grouped(Wallet, "owed")
+    grouped_overspent = grouped(Wallet, "overspent")
 
     list_display = (
         "user",
@@ -39,6 +40,7 @@ class WalletAdmin(ReadOnlyAdmin):
         "grouped_balance",
         "grouped_held",
         "grouped_owed",
+        "grouped_overspent",
         "available",
         "history",
         "adjust",

@@ -17,6 +17,7 @@ from billing import chart, history
 from billing.models import Mode, Purchase, Subscription
 from credits import ledger
 from credits.models import Lot, Wallet
+from credits.numbers import MINUS
 from credits.statement import Day
 
 pytestmark = pytest.mark.django_db
@@ -136,6 +137,30 @@ def test_held_and_owed_are_shown_where_there_are_any(buyer, wallet):
     assert "0 credits" in page
     assert "120 reserved" in page
     assert "20 owed: the next credits you get repay it first." in page
+
+
+def test_what_was_spent_on_debt_is_told_on_the_page_and_in_the_file(buyer, wallet):
+    grant(wallet, 30, paid=30)
+    ledger.spend(wallet, 1_530, key="s", note="A <film>", owe_up_to=1_500)
+    page = text(buyer.get("/dashboard"))
+    assert "Spent A &lt;film&gt; 1,500 credits added to what you owe" in page
+    assert f"{MINUS}30" in page
+    assert "1,500 owed: the next credits you get repay it first." in page
+    grant(wallet, 1_600, paid=1_520)
+    page = text(buyer.get("/dashboard"))
+    assert "Owed spending repaid" in page
+    assert "the next credits" not in page
+    assert buyer.get("/dashboard").context["used"] == 1_530
+    assert buyer.get("/dashboard").context["returned"] == 0
+    assert [
+        (row["kind"], row["credits"], row["balance"], row["owed"])
+        for row in rows(buyer.get("/dashboard/history.csv"))
+    ] == [
+        ("purchase", "30", "30", "0"),
+        ("spend", "-30", "0", "1500"),
+        ("purchase", "1600", "1600", "0"),
+        ("spend_repaid", "-1500", "100", "-1500"),
+    ]
 
 
 @pytest.mark.corrupts_the_books
@@ -387,6 +412,7 @@ def test_the_file(buyer, wallet):
         "credits": "1234",
         "balance": "1234",
         "paid_cents": "1172",
+        "owed": "0",
     }
     assert (second["note"], second["credits"], second["paid_cents"]) == (
         'A "picture",\nlarge', "-34", "",

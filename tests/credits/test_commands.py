@@ -58,7 +58,7 @@ def test_each_violation_is_named_with_wallet_and_figures(wallet, capsys):
     assert len(lines) == 3
     assert (
         f"wallet {wallet.pk}: not so: balance and debt are the sums of the entries:"
-        " balance 103 and owed 0, entries 100 and 0"
+        " balance 103, owed 0 and overspent 0, entries 100, 0 and 0"
     ) in lines
     assert any(line.startswith("all wallets: not so: the house has given") for line in lines)
 

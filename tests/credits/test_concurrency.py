@@ -3,6 +3,7 @@
 import os
 import random
 import threading
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -48,6 +49,54 @@ def test_200_parallel_spends_of_10_from_1000_are_100(wallet, at_once):
     assert sum(answers) == 100
     assert ledger.balance_of(wallet.user) == 0
     assert Entry.objects.filter(kind="spend").count() == 100
+
+
+def test_100_parallel_spends_of_7_from_50_owe_up_to_100_and_no_more(wallet, at_once):
+    ledger.grant(wallet, 50, key="g", kind="purchase")
+
+    def spend(index: int) -> int:
+        spent = 0
+        for step in range(5):
+            with suppress(errors.InsufficientCredits):
+                entry = ledger.spend(wallet, 7, key=f"s:{index}:{step}", owe_up_to=100)
+                spent += entry.owed - entry.amount
+        return spent
+
+    answers = at_once(20, spend)
+
+    assert sum(answers) == 21 * 7  # of 150
+    assert ledger.standing(wallet.user) == ledger.Standing(balance=0, owed=97)
+
+
+def test_spending_and_repaying_at_once_lose_nothing(wallet, at_once):
+    def mix(index: int) -> tuple[int, int]:
+        brought = spent = 0
+        for step in range(6):
+            if index % 2:
+                ledger.grant(wallet, 5, key=f"g:{index}:{step}", kind="purchase", paid=5)
+                brought += 5
+            else:
+                with suppress(errors.InsufficientCredits):
+                    ledger.spend(wallet, 11, key=f"s:{index}:{step}", owe_up_to=30)
+                    spent += 11
+            assert ledger.standing(wallet.user).owed <= 30
+        return brought, spent
+
+    answers = at_once(8, mix)
+
+    assert not [answer for answer in answers if isinstance(answer, Exception)]
+    brought, spent = (sum(column) for column in zip(*answers, strict=True))
+    assert brought == 120
+    now = ledger.standing(wallet.user)
+    assert now.available - now.owed == brought - spent
+    assert 0 in (now.available, now.owed)
+    assert now.owed <= 30
+
+
+def test_one_key_spends_on_debt_once(wallet, at_once):
+    answers = at_once(20, lambda index: ledger.spend(wallet, 60, key="k", owe_up_to=100).pk)
+    assert answers == [answers[0]] * 20
+    assert ledger.standing(wallet.user).owed == 60
 
 
 def test_one_key_50_times_at_once_is_one_entry_and_50_equal_answers(wallet, at_once):

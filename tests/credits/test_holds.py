@@ -52,6 +52,16 @@ def test_a_release_frees_all_of_it_as_often_as_one_likes(funded):
     assert kinds() == [("purchase", 100)]
 
 
+def test_a_hold_is_found_in_its_own_wallet_only(funded, other_user):
+    hold = ledger.hold(funded, 30, key="job:1", expires_in=HOUR)
+    assert ledger.hold_of(funded, hold.pk) == hold
+    other = ledger.wallet_of(other_user)
+    for wallet, number in ((other, hold.pk), (funded, 0), (funded, -1), (funded, 10**30)):
+        with pytest.raises(errors.UnknownHold):
+            ledger.hold_of(wallet, number)
+    assert standing(funded) == (100, 30, 70)
+
+
 def test_the_same_key_is_the_same_hold(funded):
     first = ledger.hold(funded, 30, key="job:1", expires_in=HOUR)
     assert ledger.hold(funded, 30, key="job:1", expires_in=HOUR) == first

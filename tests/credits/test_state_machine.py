@@ -323,8 +323,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def parts_agree(self, user, now):
         standing, parts = statement.spendable(user)
-        assert standing == ledger.standing(user)
-        assert sum(part.credits for part in parts) == standing.available
+        assert standing == ledger.Standing(now.available + now.held, now.held, now.owed)
+        assert sum(part.credits for part in parts) == now.available
         modelled = now.parts
         assert [part[1:] for part in parts] == [part[2:] for part in modelled]
         for part, (expires, moment, *_) in zip(parts, modelled, strict=True):

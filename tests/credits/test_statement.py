@@ -9,7 +9,8 @@ from django.test.utils import CaptureQueriesContext
 
 from credits import ledger, statement
 from credits.models import Kind, Lot
-from credits.statement import Day, Expiry, Filter, Line
+from credits.statement import Day, Expiry, Filter, Line, Part
+from tests.credits.test_expiry import pass_time
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 3, 15, 12, tzinfo=UTC)
@@ -331,6 +332,47 @@ def test_what_is_spent_or_held_does_not_expire(wallet):
     assert statement.expiries(wallet) == ([Expiry(soon, 30)], 0)
     ledger.hold(wallet, 30, key="h", expires_in=timedelta(hours=1))
     assert statement.expiries(wallet) == ([], 0)
+
+
+def test_what_can_be_spent_by_until_when(user, wallet):
+    soon, later = (datetime.now(UTC) + timedelta(days=days) for days in (1, 9))
+    ledger.grant(wallet, 100, key="p", kind="purchase")
+    for key, priority in (("1", 50), ("2", 0)):
+        ledger.grant(wallet, 30, key=key, kind="purchase", expires_at=later, priority=priority)
+    for key, at in (("3", soon), ("4", later), ("5", ledger.NEVER)):
+        ledger.grant(wallet, 20, key=key, kind="promotion", category="promotional", expires_at=at)
+    ledger.hold(wallet, 34, key="h", expires_in=timedelta(hours=1))  # all of "2", some of "3"
+    ledger.spend(wallet, 1, key="s")
+    assert statement.spendable(user) == (
+        ledger.Standing(balance=219, held=34),
+        [
+            Part(soon, "promotional", 15),
+            Part(later, "promotional", 20),
+            Part(later, "paid", 30),
+            Part(None, "promotional", 20),
+            Part(None, "paid", 100),
+        ],
+    )
+    pass_time(hours=2)  # the hold lapses
+    assert [part.credits for part in statement.spendable(user)[1]] == [19, 20, 60, 20, 100]
+    pass_time(days=1)
+    now, parts = statement.spendable(user)
+    assert now == ledger.Standing(balance=200)
+    assert [part.credits for part in parts] == [20, 60, 20, 100]
+    ledger.expire_due()
+    assert statement.spendable(user) == (now, parts)
+
+
+def test_who_has_nothing_can_spend_nothing(user, other_user):
+    assert statement.spendable(other_user) == (ledger.Standing(), [])
+    ledger.spend(ledger.wallet_of(user), 5, key="s", owe_up_to=5)
+    assert statement.spendable(user) == (ledger.Standing(owed=5), [])
+
+
+def test_what_can_be_spent_takes_one_query(user, wallet, django_assert_num_queries):
+    ledger.grant(wallet, 100, key="p", kind="purchase")
+    with django_assert_num_queries(1):
+        statement.spendable(user)
 
 
 # --- What it costs ----------------------------------------------------------------------------
