@@ -69,13 +69,13 @@ def reference(prices: PriceList, units: int) -> int:
     return sum((rate(unit) for unit in range(1, units + 1)), Fraction(0)) // 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(price_lists(), st.integers(0, 80))
 def test_prices_are_those_of_a_slow_reference(prices, units):
     assert prices.price(units) == reference(prices, units)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(price_lists(), st.integers(0, 80))
 def test_the_parts_are_the_whole(prices, units):
     parts = prices.parts(units)

@@ -116,7 +116,7 @@ def test_large_numbers_are_exact(rich, mode):
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     mode=st.sampled_from(["graduated", "volume"]),
