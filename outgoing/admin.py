@@ -6,11 +6,12 @@ from typing import Any, Final
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -144,7 +145,7 @@ class EndpointAdmin(admin.ModelAdmin):
         messages.success(
             request, _("The test goes out now. Load this page again to see what came of it.")
         )
-        return redirect("admin:outgoing_message_change", message_id)
+        return redirect("admin:outgoing_message_change", quote(message_id))
 
     def _chosen(self, request: HttpRequest, pk: int) -> Endpoint:
         """Raises `PermissionDenied`."""
@@ -235,7 +236,7 @@ class MessageAdmin(ReadOnlyAdmin):
         if request.method != "POST" or message is None or not self.has_resend_permission(request):
             raise PermissionDenied
         _send_again(request, Message.objects.filter(pk=message.pk))
-        return redirect(reverse("admin:outgoing_message_change", args=[message.pk]))
+        return redirect("admin:outgoing_message_change", quote(message.pk))
 
     def has_resend_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("outgoing.resend_message")

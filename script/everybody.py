@@ -21,6 +21,7 @@ from allauth.mfa.webauthn.internal.auth import WebAuthn
 from allauth.socialaccount.models import SocialAccount
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
+from django.contrib.admin.utils import quote
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Permission
 from django.db import connection, transaction
@@ -251,7 +252,7 @@ def staff(user: User) -> Places:
     endpoints.switch_off(endpoint, "It failed for 3 days.")
     return {
         "endpoint": endpoint.pk,
-        "message": message.pk,
+        "message": quote(message.pk),
         "dispute": dispute.pk,
         "adjustment": asked.pk,
         "event": event.pk,

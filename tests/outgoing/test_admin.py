@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission
 from django.utils import timezone
 
@@ -115,14 +116,22 @@ def test_an_endpoint_is_never_deleted(admin_client, endpoint):
     assert Endpoint.objects.count() == 1
 
 
+def test_an_id_that_the_admin_would_read_otherwise_leads_to_its_page(admin_client, endpoint):
+    Message.objects.create(pk="msg_5f2c3a", type="credits.low", payload="{}")
+    page = admin_client.post(f"{MESSAGES}msg_5f2c3a/again/", follow=True)
+    assert page.redirect_chain == [(f"{MESSAGES}{quote('msg_5f2c3a')}/change/", 302)]
+    assert page.status_code == 200
+    assert quote("msg_5f2c3a") != "msg_5f2c3a"
+
+
 def test_a_test_is_sent_and_its_way_can_be_seen(admin_client, receiver, endpoint):
     Endpoint.objects.update(url=receiver.url)
     receiver.answers, receiver.body = [500], b"<b>not today</b>"
     page = admin_client.post(f"{ENDPOINTS}{endpoint.pk}/test/", follow=True)
     message = Message.objects.get()
-    assert page.redirect_chain == [(f"{MESSAGES}{message.pk}/change/", 302)]
+    assert page.redirect_chain == [(f"{MESSAGES}{quote(message.pk)}/change/", 302)]
     sending.send_due()
-    text = admin_client.get(f"{MESSAGES}{message.pk}/change/").content.decode()
+    text = admin_client.get(f"{MESSAGES}{quote(message.pk)}/change/").content.decode()
     assert "&lt;b&gt;not today&lt;/b&gt;" in text
     assert "&quot;type&quot;: &quot;endpoint.test&quot;" in text
     admin_client.post(f"{MESSAGES}{message.pk}/again/")
@@ -161,7 +170,7 @@ def test_who_may_only_look_changes_and_learns_nothing(endpoint, user):
     message = Message.objects.get()
     Delivery.objects.update(status="given_up")
     assert client.get(f"{ENDPOINTS}{endpoint.pk}/change/").status_code == 200
-    assert client.get(f"{MESSAGES}{message.pk}/change/").status_code == 200
+    assert client.get(f"{MESSAGES}{quote(message.pk)}/change/").status_code == 200
     for address in (
         f"{ENDPOINTS}add/", f"{ENDPOINTS}{endpoint.pk}/secret/", f"{ENDPOINTS}{endpoint.pk}/test/",
         f"{ENDPOINTS}{endpoint.pk}/change/", f"{MESSAGES}{message.pk}/again/",
