@@ -1,0 +1,67 @@
+"""What a user has."""
+
+from datetime import datetime
+from typing import Annotated
+
+from django.db.models import Sum
+from django.db.models.functions import Now
+from ninja import Router
+from pydantic import Field
+
+from accounts.models import ApiKey
+from api.admission import ProgramRequest, whose
+from api.fields import Output, Whose
+from api.reading import Asked
+from api.refusals import operation
+from credits import ledger
+from credits.models import Lot
+
+router = Router(tags=["Credits"])
+
+
+class Expiring(Output):
+    expires_at: datetime | None = Field(description="null: they don't expire.")
+    credits: int = Field(description="Unspent credits that expire then.", examples=[120])
+
+
+class Balance(Output):
+    """What a user has at this moment, without what has expired."""
+
+    user: int = Field(description="The user's id.", examples=[42])
+    settled: int = Field(description="All credits, reserved ones too.", examples=[500])
+    held: int = Field(description="Credits that holds have reserved.", examples=[20])
+    available: int = Field(description="What can be spent now: settled - held.", examples=[480])
+    owed: int = Field(
+        description="What refunds or usage could not take. The next credits repay it.",
+        examples=[0],
+    )
+    lots: list[Expiring] = Field(
+        description="The available credits by when they expire, soonest first."
+    )
+
+
+@router.get(
+    "/balance",
+    operation_id="get_balance",
+    summary="Get a balance",
+    **operation(Balance, "unknown_user", scope=ApiKey.Scope.BALANCE_READ),
+)
+def balance(request: ProgramRequest, asked: Annotated[Whose, Asked(...)]) -> Balance:
+    """What a user has, what of it is reserved, and when it expires."""
+    owner = whose(request.auth, asked.user)
+    standing = ledger.standing(owner)
+    lots = (
+        Lot.objects.filter(wallet__user=owner, is_open=True)
+        .exclude(expires_at__lte=Now())
+        .values_list("expires_at")
+        .annotate(Sum("remaining"))
+        .order_by("expires_at")
+    )
+    return Balance(
+        user=owner.pk,
+        settled=standing.balance,
+        held=standing.held,
+        available=standing.available,
+        owed=standing.owed,
+        lots=[Expiring(expires_at=at, credits=credits) for at, credits in lots],
+    )

@@ -1,0 +1,122 @@
+"""How a request is read: query strings and bodies have the documented fields, each once.
+
+Two kinds of parameters for django-ninja, which by itself leaves out what it doesn't know, and reads
+a body however long it is.
+"""
+
+import re
+from typing import Any, ClassVar, Final
+
+from django.http import HttpRequest
+from ninja import NinjaAPI
+from ninja.params.models import Body, BodyModel, Query, QueryModel
+
+from billing.api import JSON_LIMIT, Refusal, json_object, raw_body
+
+NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}")
+"""A whole number in a query string: no sign, no leading zero, at most 2^53 - 1 and some more."""
+
+
+def number_in_query(text: Any) -> Any:
+    """For a field of a query string that is a whole number; what is none, its type refuses."""
+    return int(text) if isinstance(text, str) and NUMBER.fullmatch(text) else text
+
+
+class _Asked(QueryModel):
+    @classmethod
+    def get_request_data(
+        cls, request: HttpRequest, api: NinjaAPI, path_params: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        lists: set[str] = getattr(cls, "__ninja_collection_fields__", set())
+        known: dict[str, Any] = getattr(cls, "__ninja_flatten_map__", {})
+        for name, values in request.GET.lists():
+            if name not in known:
+                names = ", ".join(known)
+                raise invalid(name, f"There is no such parameter here; it takes {names}.")
+            if len(values) > 1 and name not in lists:
+                raise invalid(name, f"{name} stands twice in the address.")
+        return super().get_request_data(request, api, path_params)
+
+
+class _Sent(BodyModel):
+    limit: ClassVar[int] = JSON_LIMIT
+
+    @classmethod
+    def get_request_data(
+        cls, request: HttpRequest, api: NinjaAPI, path_params: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        body = raw_body(request, cls.limit)
+        # Who has nothing to say needs no body for that.
+        data = json_object(request, body) if body else {}
+        return {cls.__read_from_single_attr__: data}
+
+
+class _SentMuch(_Sent):
+    limit: ClassVar[int] = 1024 * 1024
+
+
+class Asked(Query):  # type: ignore[misc]  # its base is untyped
+    """A query string that has these parameters only, each once unless it is a list."""
+
+    _model = _Asked
+
+    @classmethod
+    def _param_source(cls) -> str:
+        return "query"
+
+
+class Sent(Body):  # type: ignore[misc]
+    """A body that is a JSON object of these fields only, up to 64 KB."""
+
+    _model = _Sent
+
+    @classmethod
+    def _param_source(cls) -> str:
+        return "body"
+
+
+class SentMuch(Sent):  # type: ignore[misc]
+    """The same, up to 1 MB."""
+
+    _model = _SentMuch
+
+
+def invalid(field: str, error: str) -> Refusal:
+    return Refusal(422, "invalid_request", error, field=field[:100])
+
+
+WORDS: Final = {
+    "missing": "{field} is missing.",
+    "extra_forbidden": "There is no such field here: {field}.",
+    "int_type": "{field} must be a whole number.",
+    "greater_than_equal": "{field} must be at least {ge}.",
+    "less_than_equal": "{field} must be at most {le}.",
+    "string_type": "{field} must be text.",
+    "string_too_long": "{field} takes at most {max_length} characters.",
+    "too_long": "{field} takes at most {max_length}.",
+    "too_short": "{field} takes at least {min_length}.",
+}
+"""What is wrong with a field, by pydantic's names; what has no line here is told in its words."""
+
+
+def first_fault(errors: list[dict[str, Any]]) -> Refusal:
+    """The refusal of a request that has these faults, as ninja tells them."""
+    fault = errors[0]
+    field = _field_of(fault)
+    words = WORDS.get(fault["type"], f"{{field}}: {fault['msg']}.")
+    return invalid(field, words.format(field=field[:100], **fault.get("ctx", {})))
+
+
+def _field_of(fault: dict[str, Any]) -> str:
+    """Its name, in lists and objects with a path: events.3.quantity."""
+    source, *path = fault["loc"]
+    if source == "body":
+        path = path[1:]  # the view's parameter
+    *parents, name = path or [source]
+    # Of a choice between types, pydantic names the one it took: "an-id".
+    kept = [part for part in parents if isinstance(part, int) or part.isidentifier()]
+    if fault["type"] == "extra_forbidden" or not isinstance(name, str) or name.isidentifier():
+        kept.append(name)
+    elif not parents:
+        kept.append(name)  # Idempotency-Key
+    return ".".join(str(part) for part in kept)

@@ -1,0 +1,170 @@
+"""Every reason why the API refuses, and how the schema tells of it.
+
+One shape for all: `{"error": "<a sentence>", "code": "<stable>", "field"?: "<name>"}`, and for some
+codes what a program needs to go on. The sentences are English, for who writes the program.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Final, NotRequired
+
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
+
+from accounts.models import ApiKey
+from api.admission import BearerKey
+
+
+class Error(TypedDict):
+    """Why nothing was done."""
+
+    error: Annotated[str, Field(description="A sentence in English for who writes the program.")]
+    code: Annotated[str, Field(description="Stable: what the program may decide by.")]
+    field: NotRequired[
+        Annotated[str, Field(description="The field, parameter or header that it is about.")]
+    ]
+    scope: NotRequired[
+        Annotated[str, Field(description="`missing_scope`: what the key would need.")]
+    ]
+    available: NotRequired[
+        Annotated[int, Field(description="`insufficient_credits`: what can be spent now.")]
+    ]
+    needed: NotRequired[
+        Annotated[int, Field(description="`insufficient_credits`: what was asked for.")]
+    ]
+    limit: NotRequired[
+        Annotated[int, Field(description="`spending_limit_reached`: credits a period.")]
+    ]
+    spent: NotRequired[
+        Annotated[int, Field(description="`spending_limit_reached`: credits of them.")]
+    ]
+    resets_at: NotRequired[
+        Annotated[
+            datetime, Field(description="`spending_limit_reached`: when the next period begins.")
+        ]
+    ]
+    held: NotRequired[Annotated[int, Field(description="`hold_exceeded`: what the hold reserves.")]]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A code: its status, an example of its sentence, and what else such an answer holds."""
+
+    status: int
+    error: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+REASONS: Final = {
+    "invalid_json": Reason(400, "The body is not valid JSON."),
+    "bad_request": Reason(400, "The body broke off or can't be read."),
+    "missing_api_key": Reason(401, "Send your API key in the header: Authorization: Bearer <key>."),
+    "invalid_api_key": Reason(401, "There is no such API key."),
+    "expired_api_key": Reason(401, "This API key has expired. Make another one."),
+    "revoked_api_key": Reason(401, "This API key was revoked. Make another one."),
+    "insufficient_credits": Reason(
+        402,
+        "5 credits are needed and 2 are available. Nothing was spent.",
+        {"available": 2, "needed": 5},
+    ),
+    "missing_scope": Reason(
+        403,
+        "This API key may not do that. It would need the scope credits:spend.",
+        {"scope": "credits:spend"},
+    ),
+    "spending_limit_reached": Reason(
+        403,
+        "This API key has spent 998 of its 1000 credits a month. Nothing was spent.",
+        {"limit": 1000, "spent": 998, "resets_at": "2027-01-01T00:00:00Z"},
+    ),
+    "unknown_user": Reason(404, "There is no such user.", {"field": "user"}),
+    "unknown_hold": Reason(404, "There is no such hold."),
+    "unknown_meter": Reason(404, "There is no such meter.", {"field": "meter"}),
+    "idempotency_key_reused": Reason(
+        409,
+        "This key has answered another request. Nothing was done; use a new key.",
+        {"field": "Idempotency-Key"},
+    ),
+    "hold_captured": Reason(409, "The hold was captured before. Nothing was done."),
+    "hold_released": Reason(409, "The hold was released before. Nothing was done."),
+    "hold_lapsed": Reason(409, "The time of the hold is up. Nothing was done."),
+    "hold_exceeded": Reason(
+        409, "Only 20 credits are held. Nothing was spent.", {"held": 20, "field": "amount"}
+    ),
+    "payload_too_large": Reason(413, "The body is larger than 64 KB."),
+    "unsupported_media_type": Reason(415, "Send JSON with Content-Type: application/json."),
+    "invalid_request": Reason(422, "amount must be at least 1.", {"field": "amount"}),
+    "rate_limited": Reason(
+        429, "Too many requests with this key. Nothing was done; try again later."
+    ),
+    "busy": Reason(503, "Busy just now. Nothing was done; try again."),
+    "unavailable": Reason(503, "We can't answer just now. Try again in a minute."),
+}
+
+TITLES: Final = {
+    400: "The body can't be read",
+    401: "No key, or one that opens nothing",
+    402: "Not enough credits",
+    403: "The key may not",
+    404: "Not there, or not yours",
+    409: "It doesn't go with what was done before",
+    413: "Too long",
+    415: "Not JSON",
+    422: "A field is missing or wrong",
+    429: "Too fast: wait for Retry-After",
+    503: "Not just now: the same request may be made again after Retry-After",
+}
+
+HEADERS: Final = {
+    401: {"WWW-Authenticate": ("string", "How to sign in.")},
+    429: {"Retry-After": ("integer", "Seconds to wait.")},
+    503: {"Retry-After": ("integer", "Seconds to wait.")},
+}
+
+ALWAYS: Final = (
+    "missing_api_key", "invalid_api_key", "expired_api_key", "revoked_api_key", "invalid_request",
+    "rate_limited", "busy", "unavailable",
+)  # fmt: skip
+WITH_BODY: Final = (
+    "invalid_json", "bad_request", "payload_too_large", "unsupported_media_type",
+)  # fmt: skip
+WRITING: Final = (*WITH_BODY, "idempotency_key_reused")
+
+
+def operation(
+    answers: type[BaseModel], *codes: str, scope: ApiKey.Scope | None = None, status: int = 200
+) -> dict[str, Any]:
+    """What an operation takes, answers and refuses, for ninja's decorators."""
+    codes = (*ALWAYS, *codes)
+    if scope is not None:
+        codes += ("missing_scope",)
+    by_status: dict[int, list[str]] = {}
+    for code in REASONS:
+        if code in codes:
+            by_status.setdefault(REASONS[code].status, []).append(code)
+    return {
+        "auth": BearerKey(scope),
+        "response": {status: answers, frozenset(by_status): Error},
+        "openapi_extra": {
+            "responses": {status: _documented(status, of_it) for status, of_it in by_status.items()}
+        },
+    }
+
+
+def _documented(status: int, codes: list[str]) -> dict[str, Any]:
+    named = ", ".join(f"`{code}`" for code in codes)
+    documented: dict[str, Any] = {
+        "description": f"{TITLES[status]}: {named}.",
+        "content": {"application/json": {"examples": {code: _example(code) for code in codes}}},
+    }
+    if status in HEADERS:
+        documented["headers"] = {
+            name: {"description": words, "schema": {"type": type_}, "required": True}
+            for name, (type_, words) in HEADERS[status].items()
+        }
+    return documented
+
+
+def _example(code: str) -> dict[str, Any]:
+    reason = REASONS[code]
+    return {"value": {"error": reason.error, "code": code, **reason.extra}}
