@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Final
 
+from ninja.params.models import Header
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from api.reading import number_in_query
@@ -25,8 +26,11 @@ OF_WHOM: Final = (
     "it out, for its owner."
 )
 
-UserField = Annotated[Named | None, Field(description=OF_WHOM, examples=["ada@example.com"])]
-UserParameter = Annotated[UserField, BeforeValidator(number_in_query)]
+ABSENT: Any = None
+"""What a field is that was left out. null is none of the values that may be sent."""
+
+UserField = Annotated[Named, Field(description=OF_WHOM, examples=["ada@example.com"])]
+UserParameter = Annotated[Named, BeforeValidator(number_in_query), Field(description=OF_WHOM)]
 
 Credits = Annotated[
     int,
@@ -48,6 +52,19 @@ Note = Annotated[
         examples=["12 pages translated"],
     ),
 ]
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        ...,
+        alias="Idempotency-Key",
+        pattern=r"^[\x21-\x7e]{1,128}$",
+        description=(
+            "A name of your own for this request, such as a UUID: 1 to 128 visible ASCII "
+            "characters. Made again under it, the request is answered as the first time and done "
+            "no second time."
+        ),
+    ),
+]
 
 
 class Input(BaseModel):
@@ -63,4 +80,4 @@ class Output(BaseModel):
 class Whose(Input):
     """A query string that may say whom it is about."""
 
-    user: UserParameter = None
+    user: UserParameter = ABSENT

@@ -11,8 +11,12 @@ from typing import Annotated, Any, Final, NotRequired
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+from accounts.keys import LimitReached
 from accounts.models import ApiKey
 from api.admission import BearerKey
+from billing.api import Refusal
+from credits import errors
+from credits.errors import LedgerError
 
 
 class Error(TypedDict):
@@ -74,7 +78,7 @@ REASONS: Final = {
     ),
     "spending_limit_reached": Reason(
         403,
-        "This API key has spent 998 of its 1000 credits a month. Nothing was spent.",
+        "This API key has spent 998 of its 1000 credits in this period. Nothing was spent.",
         {"limit": 1000, "spent": 998, "resets_at": "2027-01-01T00:00:00Z"},
     ),
     "unknown_user": Reason(404, "There is no such user.", {"field": "user"}),
@@ -129,6 +133,54 @@ WITH_BODY: Final = (
     "invalid_json", "bad_request", "payload_too_large", "unsupported_media_type",
 )  # fmt: skip
 WRITING: Final = (*WITH_BODY, "idempotency_key_reused")
+
+
+def of_ledger(error: LedgerError) -> Refusal | None:
+    """What a client is told of it; None where it is no fault of the request."""
+    match error:
+        case errors.InsufficientCredits(available=available, needed=needed):
+            return _refusal(
+                "insufficient_credits",
+                f"{needed} credits are needed and {available} are available. Nothing was spent.",
+                available=available,
+                needed=needed,
+            )
+        case errors.KeyReused():
+            return reused_key()
+        case errors.HoldCaptured():
+            return _refusal("hold_captured")
+        case errors.HoldReleased():
+            return _refusal("hold_released")
+        case errors.HoldLapsed():
+            return _refusal("hold_lapsed")
+        case errors.HoldExceeded(held=held):
+            return _refusal(
+                "hold_exceeded", f"Only {held} credits are held. Nothing was spent.",
+                field="amount", held=held,
+            )  # fmt: skip
+        case errors.UnknownHold():
+            return _refusal("unknown_hold")
+    return None
+
+
+def of_limit(error: LimitReached) -> Refusal:
+    return _refusal(
+        "spending_limit_reached",
+        f"This API key has spent {error.spent} of its {error.limit} credits in this period. "
+        "Nothing was spent.",
+        limit=error.limit,
+        spent=error.spent,
+        resets_at=error.resets_at,
+    )
+
+
+def reused_key() -> Refusal:
+    return _refusal("idempotency_key_reused", field="Idempotency-Key")
+
+
+def _refusal(code: str, error: str = "", *, field: str | None = None, **extra: Any) -> Refusal:
+    reason = REASONS[code]
+    return Refusal(reason.status, code, error or reason.error, field=field, **extra)
 
 
 def operation(

@@ -6,9 +6,11 @@ from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import ValidationError
 
-from api import balance
+from accounts.keys import LimitReached
+from api import balance, calling, entries, holds, quotes, refusals, spending
 from api.reading import first_fault
 from billing.api import Refusal
+from credits.errors import LedgerError
 
 api = NinjaAPI(
     title="Credits API",
@@ -20,12 +22,26 @@ api = NinjaAPI(
     docs_url=None,
     urls_namespace="api-v1",
 )
-api.add_router("", balance.router)
+for part in (calling, balance, entries, spending, holds, quotes):
+    api.add_router("", part.router)
 
 
 @api.exception_handler(Refusal)
 def _refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:
     return refusal.response()
+
+
+@api.exception_handler(LedgerError)
+def _ledger_refused(request: HttpRequest, error: LedgerError) -> HttpResponse:
+    refusal = refusals.of_ledger(error)
+    if refusal is None:
+        raise error
+    return refusal.response()
+
+
+@api.exception_handler(LimitReached)
+def _limit_reached(request: HttpRequest, error: LimitReached) -> HttpResponse:
+    return refusals.of_limit(error).response()
 
 
 @api.exception_handler(ValidationError)
