@@ -28,15 +28,18 @@ class Violation:
 # Each answers (wallet, detail) for what is wrong in the wallets from %(first)s to %(last)s.
 _OF_WALLETS: Final[dict[str, str]] = {
     "balance and debt are the sums of the entries": """
-        SELECT w.id, format('balance %%s and owed %%s, entries %%s and %%s', w.balance, w.owed,
-                            coalesce(e.amount, 0), coalesce(e.owed, 0))
+        SELECT w.id, format('balance %%s, owed %%s and overspent %%s, entries %%s, %%s and %%s',
+                            w.balance, w.owed, w.overspent, coalesce(e.amount, 0),
+                            coalesce(e.owed, 0), coalesce(e.overspent, 0))
         FROM credits_wallet w LEFT JOIN (
-            SELECT wallet_id, sum(amount) AS amount, sum(owed) AS owed FROM credits_entry
+            SELECT wallet_id, sum(amount) AS amount, sum(owed) AS owed,
+                   sum(owed) FILTER (WHERE account = 'spent') AS overspent
+            FROM credits_entry
             WHERE wallet_id BETWEEN %(first)s AND %(last)s GROUP BY wallet_id
         ) AS e ON e.wallet_id = w.id
         WHERE w.id BETWEEN %(first)s AND %(last)s
-            AND (w.balance, w.owed)
-                IS DISTINCT FROM (coalesce(e.amount, 0), coalesce(e.owed, 0))""",
+            AND (w.balance, w.owed, w.overspent) IS DISTINCT FROM
+                (coalesce(e.amount, 0), coalesce(e.owed, 0), coalesce(e.overspent, 0))""",
     "balance is what the lots have left, and what is held": """
         SELECT w.id, format('balance %%s, lots %%s, held %%s and %%s of lots', w.balance,
                             coalesce(l.remaining, 0), w.held, coalesce(l.held, 0))

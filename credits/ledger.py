@@ -2,7 +2,7 @@
 
 All amounts are whole credits; `paid` is in minor currency units (cents). Each verb is one short
 database transaction of its own, or part of the caller's; it locks exactly one wallet. What they do
-is written in SQL (`credits/sql/0002_verbs.sql`) and the rules are enforced in the database, so that
+is written in SQL (`credits/sql/`, beginning with `0002_verbs.sql`) and the rules are enforced in the database, so that
 no other writer can break them either.
 
 Every verb that takes a `key` books the business fact that it names (`purchase:<id>`) once: the same
@@ -59,7 +59,8 @@ Row = TypeVar("Row", bound=models.Model)
 class Standing:
     """What a wallet has at this moment, without what has expired, booked or not.
 
-    `held` of the `balance` is reserved; `owed` is what a clawback could not take.
+    `held` of the `balance` is reserved; `owed` is what a clawback could not take, or was spent
+    without being there.
     """
 
     balance: int = 0
@@ -150,9 +151,16 @@ def spend(
     key: str,
     note: str = "",
     actor: User | None = None,
+    owe_up_to: int = 0,
 ) -> Entry:
-    """Take credits out of a wallet. Raises `InsufficientCredits`."""
-    return _take(wallet, Kind.SPEND, _positive(amount), key, note, actor)
+    """Take credits out of a wallet.
+
+    What is missing is owed, as long as the wallet then owes no more than `owe_up_to` credits in all;
+    the entry's `owed` says how many. Raises `InsufficientCredits`, `InvalidTerms`.
+    """
+    if type(owe_up_to) is not int or not 0 <= owe_up_to <= MAX_CREDITS:
+        raise errors.InvalidTerms(f"{owe_up_to!r} is no number of credits that may be owed.")
+    return _take(wallet, Kind.SPEND, _positive(amount), key, note, actor, owe_up_to)
 
 
 def adjust(
@@ -170,7 +178,7 @@ def adjust(
     """
     size = _positive(abs(amount) if type(amount) is int else amount)
     if amount < 0:
-        return _take(wallet, Kind.ADJUSTMENT, size, key, note, actor)
+        return _take(wallet, Kind.ADJUSTMENT, size, key, note, actor, 0)
     return _grant(
         wallet, Kind.ADJUSTMENT, size, key, note, actor, Category.PROMOTIONAL, 50, NEVER, 0
     )
@@ -210,10 +218,18 @@ def _grant(
     )
 
 
-def _take(wallet: Wallet, kind: str, amount: int, key: str, note: str, actor: User | None) -> Entry:
+def _take(
+    wallet: Wallet,
+    kind: str,
+    amount: int,
+    key: str,
+    note: str,
+    actor: User | None,
+    owe_up_to: int,
+) -> Entry:
     return _call(
         Entry,
-        "credits_take(%s, %s, %s, %s, %s, %s, %s)",
+        "credits_take(%s, %s, %s, %s, %s, %s, %s, %s)",
         [
             wallet.pk,
             str(kind),
@@ -222,6 +238,7 @@ def _take(wallet: Wallet, kind: str, amount: int, key: str, note: str, actor: Us
             _checked(key),
             note,
             actor and actor.pk,
+            owe_up_to,
         ],
         amount,
     )
@@ -294,6 +311,14 @@ def hold(wallet: Wallet, amount: int, *, key: str, expires_in: timedelta) -> Hol
         [wallet.pk, _positive(amount), _checked(key), seconds],
         amount,
     )
+
+
+def hold_of(wallet: Wallet, hold_id: int) -> Hold:
+    """The wallet's hold with this id. Raises `UnknownHold`, for those of other wallets as well."""
+    hold = Hold.objects.filter(wallet=wallet, pk=hold_id).first()
+    if hold is None:
+        raise errors.UnknownHold("There is no such hold.")
+    return hold
 
 
 def capture(hold: Hold, amount: int, *, note: str = "", actor: User | None = None) -> Entry:

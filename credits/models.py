@@ -45,6 +45,7 @@ class Kind(models.TextChoices):
     GIFT_RECEIVED = "gift_received", _("Gift received")
     GIFT_RETURNED = "gift_returned", _("Gift returned")
     SPEND = "spend", _("Spent")
+    SPEND_REPAID = "spend_repaid", _("Owed spending repaid")
     REFUND = "refund", _("Refund")
     DISPUTE = "dispute", _("Dispute")
     RESTORAL = "restoral", _("Given back")
@@ -61,6 +62,7 @@ ACCOUNT_OF: Final[dict[str, str]] = {
     Kind.GIFT_RECEIVED: Account.ESCROW,
     Kind.GIFT_RETURNED: Account.ESCROW,
     Kind.SPEND: Account.SPENT,
+    Kind.SPEND_REPAID: Account.SPENT,
     Kind.REFUND: Account.REVOKED,
     Kind.DISPUTE: Account.REVOKED,
     Kind.RESTORAL: Account.REVOKED,
@@ -85,9 +87,9 @@ class Category(models.TextChoices):
 class Wallet(models.Model):
     """What one owner has, in whole credits.
 
-    `held` is the part of `balance` that is reserved, `owed` what a clawback could not take. The row
-    is as of the wallet's last entry: what has expired since is in it until that is booked. What to
-    show is `ledger.standing`.
+    `held` is the part of `balance` that is reserved, `owed` what a clawback could not take and what
+    was spent without being there; the latter part is `overspent`. The row is as of the wallet's last
+    entry: what has expired since is in it until that is booked. What to show is `ledger.standing`.
     """
 
     user = models.OneToOneField(
@@ -96,6 +98,7 @@ class Wallet(models.Model):
     balance = models.BigIntegerField(_("balance"), default=0)
     held = models.BigIntegerField(_("held"), default=0)
     owed = models.BigIntegerField(_("owed"), default=0)
+    overspent = models.BigIntegerField(_("overspent"), default=0, db_default=0)
 
     class Meta:
         verbose_name = _("wallet")
@@ -106,7 +109,9 @@ class Wallet(models.Model):
                 condition=Q(held__gte=0, balance__gte=F("held"), balance__lte=MAX_CREDITS),
                 name="credits_wallet_covered",
             ),
-            models.CheckConstraint(condition=Q(owed__gte=0), name="credits_wallet_owed"),
+            models.CheckConstraint(
+                condition=Q(overspent__gte=0, owed__gte=F("overspent")), name="credits_wallet_owed"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -116,8 +121,8 @@ class Wallet(models.Model):
 class Entry(models.Model):
     """One movement between one wallet and one account of the house. Append-only.
 
-    `owed` is the change of the wallet's debt: a clawback adds what it could not take, a repayment
-    lowers it by its amount. `about_id` is the entry that a clawback or a restoral is about.
+    `owed` is the change of the wallet's debt: a clawback or a spend adds what it could not take, a
+    repayment lowers it by its amount. `about_id` is the entry that a clawback or a restoral is about.
     """
 
     wallet = models.ForeignKey(Wallet, models.PROTECT, db_index=False, related_name="entries")
@@ -144,7 +149,7 @@ class Entry(models.Model):
         verbose_name = _("entry")
         verbose_name_plural = _("entries")
         permissions = [("view_revenue", "Can view the revenue report")]
-        # What each kind may do: `credits_is_sound` in `credits/sql/0002_keys_and_guards.sql`.
+        # What each kind may do: `credits_is_sound` in `credits/sql/0010_spend_on_debt.sql`.
         constraints = [
             models.UniqueConstraint(fields=["wallet", "key"], name="credits_entry_wallet_key"),
             models.CheckConstraint(condition=Q(balance__gte=0), name="credits_entry_balance"),

@@ -33,9 +33,10 @@ class Month:
     granted: int = 0
     """Free: promotions, and adjustments up."""
     spent: int = 0
+    """Also what was owed for it, once it is repaid."""
     expired: int = 0
     clawed_back: int = 0
-    """Refunds, disputes and repaid debt, less what was given back."""
+    """Refunds, disputes and what they left owed, once it is repaid; less what was given back."""
     adjusted_down: int = 0
     outstanding: int = 0
     """In wallets and in escrow at the month's end."""
@@ -145,7 +146,7 @@ def _month(start: date, totals: Totals, before: Month) -> Month:
     sold, sold_cents = sums(Kind.PURCHASE, Kind.RENEWAL, is_in=True)
     promoted, promoted_cents = sums(Kind.PROMOTION, is_in=True)
     adjusted_up, _ = sums(Kind.ADJUSTMENT, is_in=True)
-    spent, earned_by_spending = sums(Kind.SPEND)
+    spent, earned_by_spending = sums(Kind.SPEND, Kind.SPEND_REPAID)
     expired, earned_by_expiry = sums(Kind.EXPIRY)
     adjusted_down, earned_by_adjustment = sums(Kind.ADJUSTMENT)
     taken_back, cost_taken_back = sums(*CLAWBACKS, Kind.REPAYMENT)

@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple
 from django.db import connection
 from django.db.models import QuerySet, Subquery
 
+from accounts.models import User
+from credits.ledger import Standing
 from credits.models import ACCOUNT_OF, Account, Entry, Kind, Wallet
 
 PAGE_SIZE: Final = 25
@@ -26,8 +28,8 @@ SHORTEST_PACE: Final = 7
 
 BOUGHT: Final = [Kind.PURCHASE.value, Kind.RENEWAL.value]
 RETURNED: Final = [kind for kind, account in ACCOUNT_OF.items() if account == Account.REVOKED]
-BUT_SPENDS: Final = [kind.value for kind in Kind if kind != Kind.SPEND]
-"""The kinds that have an index: of most wallets these are few entries."""
+BUT_SPENT: Final = [kind for kind, account in ACCOUNT_OF.items() if account != Account.SPENT]
+"""These have an index: of most wallets they are few entries."""
 
 
 # --- The history ------------------------------------------------------------------------------
@@ -48,7 +50,11 @@ class Filter:
 
 
 class Line(NamedTuple):
-    """One entry as its owner sees it. `balance` is after it; `paid` is in cents, for a purchase."""
+    """One entry as its owner sees it.
+
+    `balance` is after it; `paid` is in cents, for a purchase; `owed` is what it added to the debt,
+    besides `amount`, or took off it.
+    """
 
     id: int
     created_at: datetime
@@ -59,6 +65,7 @@ class Line(NamedTuple):
     paid: int | None
     returns: int | None = None
     """The entry of the purchase that it takes credits back from, or gives some back to."""
+    owed: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,7 @@ def _lines(wallet: Wallet, chosen: Filter, order: str, limit: int, **cursor: int
         return [Line._make(row) for row in db.fetchall()]
 
 
-_COLUMNS: Final = ("id", "created_at", "kind", "note", "amount", "balance", "about_id")
+_COLUMNS: Final = ("id", "created_at", "kind", "note", "amount", "balance", "about_id", "owed")
 _WITH_PAID: Final = """
 SELECT line.id, line.created_at, line.kind, line.note, line.amount, line.balance,
     CASE WHEN line.kind = ANY (%s) THEN (
@@ -146,8 +153,9 @@ SELECT line.id, line.created_at, line.kind, line.note, line.amount, line.balance
         WHERE lot.wallet_id = %s AND lot.entry_id = line.id) END,
     CASE WHEN line.about_id IS NOT NULL THEN (
         SELECT id FROM credits_entry AS bought
-        WHERE bought.wallet_id = %s AND bought.id = line.about_id AND kind = ANY (%s)) END
-FROM ({}) AS line (id, created_at, kind, note, amount, balance, about_id)
+        WHERE bought.wallet_id = %s AND bought.id = line.about_id AND kind = ANY (%s)) END,
+    line.owed
+FROM ({}) AS line (id, created_at, kind, note, amount, balance, about_id, owed)
 ORDER BY line.id {}"""
 
 
@@ -174,6 +182,7 @@ def _midnight(day: date, zone: tzinfo) -> datetime:
 class Day(NamedTuple):
     """`balance` is at the day's end, without what has expired; `paid` is in cents.
 
+    `used` is what left the balance for it: what was owed counts on the day that it is repaid.
     `returned` is what refunds and disputes took back, less what came back after all; it lowers
     neither `bought` nor `paid`, which are of the purchases of that day.
     """
@@ -244,7 +253,7 @@ def daily_balances(wallet: Wallet, days: int, zone: tzinfo = UTC) -> list[Day]:
         "ends": [_midnight(day + timedelta(days=1), zone) for day in dates],
         "bought": BOUGHT,
         "returned": RETURNED,
-        "others": BUT_SPENDS,
+        "others": BUT_SPENT,
     }
     with connection.cursor() as cursor:
         cursor.execute(_DAYS, values)
@@ -260,7 +269,35 @@ def days_left(days: list[Day], available: int) -> int | None:
     return available * (len(days) - begun) // used
 
 
-# --- What expires -----------------------------------------------------------------------------
+# --- What there is to spend, and what expires -------------------------------------------------
+
+
+class Part(NamedTuple):
+    """So many credits that can be spent until this moment (`None`: for good)."""
+
+    expires_at: datetime | None
+    category: str
+    credits: int
+
+
+def spendable(user: User) -> tuple[Standing, list[Part]]:
+    """What the user has now, and what of it can be spent until when, soonest first.
+
+    The parts add up to what is available: both are of one moment, without what has expired, booked
+    or not.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT now.balance, now.held, now.owed, part.expires_at, part.category, part.credits
+            FROM credits_standing(%s) AS now LEFT JOIN credits_spendable(%s) AS part ON true
+            ORDER BY part.expires_at, part.category DESC""",
+            [user.pk, user.pk],
+        )
+        rows = cursor.fetchall()
+    if not rows:
+        return Standing(), []
+    return Standing(*rows[0][:3]), [Part(*row[3:]) for row in rows if row[5] is not None]
 
 
 class Expiry(NamedTuple):

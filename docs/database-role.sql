@@ -40,7 +40,7 @@ REVOKE UPDATE ON credits_entry, credits_draw, credits_holddraw FROM dynamic_cred
 -- What changes as it is booked keeps what it is: whose, of which entry, how much it was and cost.
 REVOKE UPDATE ON credits_wallet, credits_lot, credits_hold, credits_transfer, credits_adjustment
     FROM dynamic_credits_site;
-GRANT UPDATE (balance, held, owed) ON credits_wallet TO dynamic_credits_site;
+GRANT UPDATE (balance, held, owed, overspent) ON credits_wallet TO dynamic_credits_site;
 GRANT UPDATE (remaining, held, revoked) ON credits_lot TO dynamic_credits_site;
 GRANT UPDATE (status, entry_id, closed_at) ON credits_hold TO dynamic_credits_site;
 GRANT UPDATE (to_wallet_id, to_entry_id) ON credits_transfer TO dynamic_credits_site;

@@ -17,7 +17,7 @@ from tests.sandbox import Sandbox
 from tests.second_step import StaffClient
 from tests.site import serve
 
-NO_TRUNCATE = ["credits_entry", "credits_draw", "credits_holddraw"]
+NO_TRUNCATE = ["credits_entry", "credits_draw", "credits_holddraw", "usage_event"]
 TIERS = [(10, 100), (500, 95), (2000, 90), (5000, 80)]
 
 

@@ -50,6 +50,7 @@ class Wallet:
     granted: dict[str, int] = field(default_factory=dict)  # key of a grant: its lot
     entries: int = 0
     owed: int = 0
+    overspent: int = 0
 
     # What it has
 
@@ -60,6 +61,19 @@ class Wallet:
     @property
     def available(self) -> int:
         return sum(lot.remaining for lot in self.lots)
+
+    @property
+    def parts(self) -> list[tuple[float, int, str, int]]:
+        """What can be spent until when: expiry, moment, category, credits."""
+        found: dict[tuple[float, int, str], int] = {}
+        for lot in self.lots:
+            if lot.remaining:
+                terms = (lot.expires, lot.moment, lot.category)
+                found[terms] = found.get(terms, 0) + lot.remaining
+        return sorted(
+            ((*terms, credits) for terms, credits in found.items()),
+            key=lambda part: (part[0], part[1], part[2] == "paid"),
+        )
 
     def at(self, hour: int) -> "Wallet":
         later = copy.deepcopy(self)
@@ -87,10 +101,11 @@ class Wallet:
             self.lots[number].remaining += amount
 
     def repay(self, arrived: int | None) -> None:
-        if self.owed:
-            found = self.take_back(self.owed, arrived)
-            self.entries += 1 if found else 0
-            self.owed -= found
+        clawed_back = self.take_back(self.owed - self.overspent, arrived)
+        spent = self.take_back(self.overspent, arrived)
+        self.overspent -= spent
+        self.owed -= clawed_back + spent
+        self.entries += bool(clawed_back) + bool(spent)
 
     # How credits move
 
@@ -141,9 +156,14 @@ class Wallet:
         self.granted[key] = lot.number
         self.repay(lot.entry)
 
-    def take(self, amount: int) -> list[tuple[int, int]]:
-        draws = self.draw(amount)
+    def take(self, amount: int, owe_up_to: int = 0) -> list[tuple[int, int]]:
+        missing = max(0, amount - self.available)
+        if missing and self.owed + missing > owe_up_to:
+            raise errors.InsufficientCredits(self.available, amount)
+        draws = self.draw(amount - missing)
         self.entries += 1
+        self.owed += missing
+        self.overspent += missing
         return draws
 
     def revoke(self, amount: int, of: str) -> None:

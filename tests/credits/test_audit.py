@@ -14,6 +14,10 @@ FAULTS = {
     "balance and debt are the sums of the entries": [
         "UPDATE credits_wallet SET balance = balance + 1",
         "UPDATE credits_wallet SET owed = owed + 1",
+        "UPDATE credits_wallet SET overspent = overspent - 1 WHERE overspent > 0",
+        "UPDATE credits_entry SET owed = owed + 1 WHERE kind = 'spend' AND owed > 0",
+        "UPDATE credits_entry SET amount = amount - 1, owed = owed - 1"
+        " WHERE kind = 'spend_repaid'",
     ],
     "balance is what the lots have left, and what is held": [
         "UPDATE credits_lot SET remaining = remaining - 1 WHERE remaining > 0",
@@ -47,7 +51,7 @@ FAULTS = {
         "UPDATE credits_lot SET revoked = revoked + 1 WHERE revoked > 0",
     ],
     "who owes has no paid credits to spend": [
-        "UPDATE credits_wallet SET owed = 1",
+        "UPDATE credits_wallet SET owed = owed + 1",
     ],
     "what left for escrow is on its way or has arrived": [
         "DELETE FROM credits_transfer WHERE to_wallet_id IS NULL",
@@ -82,6 +86,8 @@ def wallets(wallet, other_user):
     ledger.hold(wallet, 7, key="h2", expires_in=timedelta(hours=1))
     ledger.receive(other, ledger.send(wallet, 4, key="t1"), key="t1")
     ledger.send(wallet, 6, key="t2")
+    ledger.spend(other, 10, key="s", owe_up_to=6)
+    ledger.grant(other, 2, key="g", kind="purchase", paid=2)
     return wallet, other
 
 

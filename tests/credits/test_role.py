@@ -47,6 +47,9 @@ def test_the_verbs_run_under_it(role):
     ledger.restore(wallet, 500, of="g", key="back")
     with pytest.raises(errors.InsufficientCredits):
         ledger.spend(wallet, 10_000, key="too much")
+    ledger.spend(other, 50, key="s", owe_up_to=10)
+    ledger.grant(other, 5, key="g", kind="purchase")
+    assert ledger.standing(other_user).owed == 5
     ledger.expire_due()
     adjustments.adjust(user, 5, key="adjustment:1", reason="Why", staff=staff)
     asked = adjustments.adjust(user, 50_000, key="adjustment:2", reason="Why", staff=staff)

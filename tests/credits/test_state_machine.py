@@ -19,9 +19,9 @@ from hypothesis.stateful import (
 )
 
 from accounts.models import User
-from credits import errors, ledger
+from credits import errors, ledger, statement
 from credits.audit import audit
-from credits.models import Entry, Hold, Lot
+from credits.models import Entry, Hold, Lot, Wallet
 from tests.credits import model
 
 # Mostly new ones; now and then one that has booked something.
@@ -139,14 +139,14 @@ class LedgerMachine(RuleBasedStateMachine):
             lambda wallet: wallet.grant(key, amount, category, priority, expires, moment),
         )
 
-    @rule(number=WALLETS, key=KEYS, amount=AMOUNTS)
-    def spend(self, number, key, amount):
+    @rule(number=WALLETS, key=KEYS, amount=AMOUNTS, limit=st.sampled_from([0, 0, 20, 100]))
+    def spend(self, number, key, amount, limit=0):
         self.both(
             number,
             key,
             ("spend", amount),
-            lambda: ledger.spend(self.wallets[number], amount, key=key),
-            lambda wallet: wallet.take(amount),
+            lambda: ledger.spend(self.wallets[number], amount, key=key, owe_up_to=limit),
+            lambda wallet: wallet.take(amount, limit),
         )
 
     @rule(number=WALLETS, key=KEYS, amount=st.integers(-80, 80).filter(bool))
@@ -311,12 +311,27 @@ class LedgerMachine(RuleBasedStateMachine):
                 now.available + now.held, now.held, now.owed
             )
             assert ledger.balance_of(user) == now.available
+            self.parts_agree(user, now)
+            row = Wallet.objects.get(pk=wallet.pk)
+            assert (row.owed, row.overspent) == (modelled.owed, modelled.overspent)
             assert Entry.objects.filter(wallet=wallet).count() == modelled.entries
             lots = Lot.objects.filter(wallet=wallet).order_by("id")
             assert list(lots.values_list("amount", "remaining", "revoked")) == [
                 (lot.amount, lot.remaining, lot.revoked) for lot in modelled.lots
             ]
         assert audit() == []
+
+    def parts_agree(self, user, now):
+        standing, parts = statement.spendable(user)
+        assert standing == ledger.standing(user)
+        assert sum(part.credits for part in parts) == standing.available
+        modelled = now.parts
+        assert [part[1:] for part in parts] == [part[2:] for part in modelled]
+        for part, (expires, moment, *_) in zip(parts, modelled, strict=True):
+            if expires == model.FOREVER:
+                assert part.expires_at is None
+            elif not moment:
+                assert part.expires_at == self.start + timedelta(hours=expires)
 
 
 # In parts, so that no transaction of the database lives through all of them.
