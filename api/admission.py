@@ -74,7 +74,7 @@ class BearerKey(AuthBase):
         return key
 
 
-def whose(key: ApiKey, named: int | str | None) -> User:
+def whose(key: ApiKey, named: int | str | None, field: str = "user") -> User:
     """The user whom a call is about: the key's owner, or the one that a service key's call names.
 
     Nobody learns by a personal key who else has an account. Raises `Refusal`.
@@ -85,7 +85,7 @@ def whose(key: ApiKey, named: int | str | None) -> User:
                 422,
                 "invalid_request",
                 "Name the user by id or email: a service key acts for any of them.",
-                field="user",
+                field=field,
             )
         return _known(key.user_id)
     column = "id = %s" if isinstance(named, int) else "lower(email) = lower(%s)"
@@ -96,7 +96,7 @@ def whose(key: ApiKey, named: int | str | None) -> User:
         )
         row = cursor.fetchone()
     if row is None or key.user_id not in (None, row[0]):
-        raise Refusal(404, "unknown_user", "There is no such user.", field="user")
+        raise Refusal(404, "unknown_user", "There is no such user.", field=field)
     return _known(row[0])
 
 

@@ -49,14 +49,38 @@ def once(
     """
     scope, fingerprint = scope_of(request.auth), fingerprint_of(request, body)
     with transaction.atomic():
-        kept = Answer.objects.raw("SELECT * FROM api_claim(%s, %s)", [scope, key])
-        for answer in kept:
+        for answer in Answer.objects.raw("SELECT * FROM api_claim(%s, %s)", [scope, key]):
             return response_of(answer, fingerprint)
-        text = json.dumps(do().model_dump(), cls=NinjaJSONEncoder)
         answer = Answer.objects.create(
-            scope=scope, key=key, fingerprint=fingerprint, status=status, body=text
+            scope=scope, key=key, fingerprint=fingerprint, status=status, body=_json(do())
         )
     return response_of(answer, fingerprint)
+
+
+def part_by_part(
+    request: ProgramRequest, key: str, body: BaseModel, do: Callable[[], tuple[BaseModel, bool]]
+) -> HttpResponse:
+    """Do what is too much for one transaction, and may be done again: each part happens once.
+
+    `do` also answers whether that was all. If not, or if it breaks off, the same request under this
+    key does the rest, and another request is refused as by `once`.
+    """
+    scope, fingerprint = scope_of(request.auth), fingerprint_of(request, body)
+    begun = Answer(scope=scope, key=key, fingerprint=fingerprint, status=None)
+    Answer.objects.bulk_create([begun], ignore_conflicts=True)
+    answers = Answer.objects.filter(scope=scope, key=key)
+    answer = answers.get()
+    if answer.status is None and bytes(answer.fingerprint) == fingerprint:
+        done, is_all = do()
+        answer.status, answer.body = 200, _json(done)
+        # Of two at the same moment, both answer what the first to end has answered.
+        if is_all and not answers.filter(status=None).update(status=200, body=answer.body):
+            answer = answers.get()
+    return response_of(answer, fingerprint)
+
+
+def _json(answer: BaseModel) -> str:
+    return json.dumps(answer.model_dump(), cls=NinjaJSONEncoder)
 
 
 def fingerprint_of(request: HttpRequest, body: BaseModel) -> bytes:

@@ -3,8 +3,6 @@
 from datetime import datetime
 from typing import Annotated
 
-from django.db.models import Sum
-from django.db.models.functions import Now
 from ninja import Router
 from pydantic import Field
 
@@ -13,15 +11,18 @@ from api.admission import ProgramRequest, whose
 from api.fields import Output, Whose
 from api.reading import Asked
 from api.refusals import operation
-from credits import ledger
-from credits.models import Lot
+from credits import statement
+from credits.models import Category
 
 router = Router(tags=["Credits"])
 
 
-class Expiring(Output):
+class Part(Output):
+    """Credits that can be spent until the same moment."""
+
     expires_at: datetime | None = Field(description="null: they don't expire.")
-    credits: int = Field(description="Unspent credits that expire then.", examples=[120])
+    category: Category = Field(description="Paid for, or given.", examples=["promotional"])
+    credits: int = Field(examples=[120])
 
 
 class Balance(Output):
@@ -35,7 +36,7 @@ class Balance(Output):
         description="What refunds or usage could not take. The next credits repay it.",
         examples=[0],
     )
-    lots: list[Expiring] = Field(
+    lots: list[Part] = Field(
         description="The available credits by when they expire, soonest first."
     )
 
@@ -49,19 +50,12 @@ class Balance(Output):
 def balance(request: ProgramRequest, asked: Annotated[Whose, Asked(...)]) -> Balance:
     """What a user has, what of it is reserved, and when it expires."""
     owner = whose(request.auth, asked.user)
-    standing = ledger.standing(owner)
-    lots = (
-        Lot.objects.filter(wallet__user=owner, is_open=True)
-        .exclude(expires_at__lte=Now())
-        .values_list("expires_at")
-        .annotate(Sum("remaining"))
-        .order_by("expires_at")
-    )
+    standing, parts = statement.spendable(owner)
     return Balance(
         user=owner.pk,
         settled=standing.balance,
         held=standing.held,
         available=standing.available,
         owed=standing.owed,
-        lots=[Expiring(expires_at=at, credits=credits) for at, credits in lots],
+        lots=[Part.model_validate(part, from_attributes=True) for part in parts],
     )

@@ -27,6 +27,9 @@ class Entry(Output):
     created_at: datetime
     kind: Kind = Field(description="Why they moved.", examples=["spend"])
     amount: int = Field(description="Plus is into the wallet.", examples=[-5])
+    owed: int = Field(
+        description="What was owed besides, or, as a minus, repaid by it.", examples=[0]
+    )
     balance: int = Field(description="All credits after it, reserved ones too.", examples=[495])
     note: str = Field(examples=["12 pages translated"])
 
@@ -37,6 +40,7 @@ class Entry(Output):
             created_at=line.created_at,
             kind=Kind(line.kind),
             amount=line.amount,
+            owed=line.owed,
             balance=line.balance,
             note=line.note,
         )

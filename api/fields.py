@@ -52,12 +52,13 @@ Note = Annotated[
         examples=["12 pages translated"],
     ),
 ]
+UNIQUE_NAME: Final = r"^[\x21-\x7e]{1,128}$"
 IdempotencyKey = Annotated[
     str,
     Header(
         ...,
         alias="Idempotency-Key",
-        pattern=r"^[\x21-\x7e]{1,128}$",
+        pattern=UNIQUE_NAME,
         description=(
             "A name of your own for this request, such as a UUID: 1 to 128 visible ASCII "
             "characters. Made again under it, the request is answered as the first time and done "

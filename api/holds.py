@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Self
 
+from django.db import transaction
 from django.http import HttpResponse
-from django.utils import timezone
 from ninja import Router
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from api.models import HeldCharge
 from api.reading import Sent
 from api.refusals import WRITING, operation
 from api.spending import Spent
-from credits import errors, ledger
+from credits import ledger
 from credits.models import Hold
 
 router = Router(tags=["Holds"])
@@ -93,15 +93,17 @@ def place(
     api_key, user = request.auth, whose(request.auth, body.user)
 
     def do() -> Held:
+        wallet, name = ledger.wallet_of(user), ledger_key(api_key, key)
+        # One that the ledger knows and the API has forgotten was counted then.
+        is_new = not Hold.objects.filter(wallet=wallet, key=name).exists()
+        begins_on = keys.charge(api_key, body.amount) if is_new else None
         hold = ledger.hold(
-            ledger.wallet_of(user),
-            body.amount,
-            key=ledger_key(api_key, key),
-            expires_in=timedelta(seconds=body.expires_in),
+            wallet, body.amount, key=name, expires_in=timedelta(seconds=body.expires_in)
         )
-        # Else it is of before the answer was forgotten, and counted then.
-        if hold.expires_at > timezone.now():
-            _count(api_key, hold)
+        if begins_on is not None:
+            HeldCharge.objects.create(
+                hold=hold, key=api_key, begins_on=begins_on, credits=hold.amount
+            )
         return Held.of(hold)
 
     return once(request, key, body, do, status=201)
@@ -127,10 +129,10 @@ def capture(
 
     def do() -> Spent:
         hold = _hold_of(user, hold_id)
+        _uncount(hold.pk, spent=body.amount)
         entry = ledger.capture(
             hold, body.amount, note=body.note, actor=user if api_key.user_id else None
         )
-        _uncount(hold.pk, spent=body.amount)
         return Spent(entry=Entry.of(entry), available=ledger.balance_of(user))
 
     return once(request, key, body, do)
@@ -152,35 +154,35 @@ def release(
     user = whose(request.auth, body.user)
 
     def do() -> Held:
-        hold = ledger.release(_hold_of(user, hold_id))
+        hold = _hold_of(user, hold_id)
         _uncount(hold.pk)
-        return Held.of(hold)
+        return Held.of(ledger.release(hold))
 
     return once(request, key, body, do)
 
 
 def _hold_of(user: User, hold_id: int) -> Hold:
-    hold = Hold.objects.filter(pk=hold_id, wallet__user=user).first()
-    if hold is None:
-        raise errors.UnknownHold
-    return hold
+    return ledger.hold_of(ledger.wallet_of(user), hold_id)
 
 
 # --- The key's limit --------------------------------------------------------------------------
 
-# Locked in this order everywhere: the wallet, what its hold counts for, the key's sum. So nobody
+# Locked in this order everywhere: what a hold counts for, the key's sum, the wallet. So nobody
 # waits in a circle.
 
 
-def _count(api_key: ApiKey, hold: Hold) -> None:
-    """Count a hold with all that it holds; raises `LimitReached`."""
-    begins_on = keys.charge(api_key, hold.amount)
-    if begins_on is not None:
-        HeldCharge.objects.create(hold=hold, key=api_key, begins_on=begins_on, credits=hold.amount)
-
-
 def _uncount(hold_id: int, *, spent: int = 0) -> None:
-    """Count of a hold that is over only what was spent."""
+    """Of a hold that ends in this transaction, count only what is spent."""
     charge = HeldCharge.objects.filter(hold=hold_id).first()
     if charge is not None and charge.delete()[0]:
         keys.give_back(charge.key_id, charge.begins_on, charge.credits - spent)
+
+
+def uncount_lapsed() -> int:
+    """Count no more what holds held whose time is up; answers how many there were."""
+    over = HeldCharge.objects.filter(hold__status__in=[Hold.Status.LAPSED, Hold.Status.RELEASED])
+    holds = list(over.values_list("hold_id", flat=True))
+    for hold_id in holds:
+        with transaction.atomic():
+            _uncount(hold_id)
+    return len(holds)

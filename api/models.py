@@ -17,14 +17,15 @@ class Answer(models.Model):
     `scope` is whose the name of the key is: a user's, for their personal keys, or the shop's, for
     all service keys (docs/decisions/0025-answers-are-kept.md). `fingerprint` is the SHA-256 of the
     request. A refusal is not kept: it has done nothing, and may turn out otherwise the next time.
+    Without a status the request was begun, and the key stands for it (`api.answers.part_by_part`).
     """
 
     pk = models.CompositePrimaryKey("scope", "key")
     scope = models.CharField(max_length=30)
     key = models.CharField(max_length=LONGEST_KEY)
     fingerprint = models.BinaryField(max_length=32)
-    status = models.PositiveSmallIntegerField()
-    body = models.TextField()
+    status = models.PositiveSmallIntegerField(null=True)
+    body = models.TextField(default="")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Final, NotRequired
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from accounts.keys import LimitReached
@@ -16,7 +16,7 @@ from accounts.models import ApiKey
 from api.admission import BearerKey
 from billing.api import Refusal
 from credits import errors
-from credits.errors import LedgerError
+from usage.recording import UsageError
 
 
 class Error(TypedDict):
@@ -84,6 +84,8 @@ REASONS: Final = {
     "unknown_user": Reason(404, "There is no such user.", {"field": "user"}),
     "unknown_hold": Reason(404, "There is no such hold."),
     "unknown_meter": Reason(404, "There is no such meter.", {"field": "meter"}),
+    "inactive_meter": Reason(409, "This meter takes no usage.", {"field": "meter"}),
+    "no_price_list": Reason(409, "This meter has no price list for 2026-11.", {"field": "meter"}),
     "idempotency_key_reused": Reason(
         409,
         "This key has answered another request. Nothing was done; use a new key.",
@@ -98,12 +100,19 @@ REASONS: Final = {
     "payload_too_large": Reason(413, "The body is larger than 64 KB."),
     "unsupported_media_type": Reason(415, "Send JSON with Content-Type: application/json."),
     "invalid_request": Reason(422, "amount must be at least 1.", {"field": "amount"}),
+    "too_late": Reason(422, "Usage is taken for 35 days.", {"field": "at"}),
+    "too_early": Reason(422, "This time is in the future.", {"field": "at"}),
     "rate_limited": Reason(
         429, "Too many requests with this key. Nothing was done; try again later."
     ),
     "busy": Reason(503, "Busy just now. Nothing was done; try again."),
     "unavailable": Reason(503, "We can't answer just now. Try again in a minute."),
 }
+
+FIELD_OF: Final = {
+    "unknown_meter": "meter", "inactive_meter": "meter", "no_price_list": "meter",
+    "too_late": "at", "too_early": "at",
+}  # fmt: skip
 
 TITLES: Final = {
     400: "The body can't be read",
@@ -135,9 +144,30 @@ WITH_BODY: Final = (
 WRITING: Final = (*WITH_BODY, "idempotency_key_reused")
 
 
-def of_ledger(error: LedgerError) -> Refusal | None:
+def of(error: Exception) -> Refusal | None:
     """What a client is told of it; None where it is no fault of the request."""
     match error:
+        case Refusal():
+            return error
+        case UsageError(code="idempotency_key_reused"):
+            return _refusal(
+                error.code,
+                "This key has recorded another event. Nothing was recorded; use a new key.",
+                field="idempotency_key",
+            )
+        case UsageError(code="invalid_quantity"):
+            return _refusal("invalid_request", str(error), field="quantity")
+        case UsageError():
+            return _refusal(error.code, str(error), field=FIELD_OF.get(error.code))
+        case LimitReached():
+            return _refusal(
+                "spending_limit_reached",
+                f"This API key has spent {error.spent} of its {error.limit} credits in this "
+                "period. Nothing was spent.",
+                limit=error.limit,
+                spent=error.spent,
+                resets_at=error.resets_at,
+            )
         case errors.InsufficientCredits(available=available, needed=needed):
             return _refusal(
                 "insufficient_credits",
@@ -163,17 +193,6 @@ def of_ledger(error: LedgerError) -> Refusal | None:
     return None
 
 
-def of_limit(error: LimitReached) -> Refusal:
-    return _refusal(
-        "spending_limit_reached",
-        f"This API key has spent {error.spent} of its {error.limit} credits in this period. "
-        "Nothing was spent.",
-        limit=error.limit,
-        spent=error.spent,
-        resets_at=error.resets_at,
-    )
-
-
 def reused_key() -> Refusal:
     return _refusal("idempotency_key_reused", field="Idempotency-Key")
 
@@ -184,7 +203,7 @@ def _refusal(code: str, error: str = "", *, field: str | None = None, **extra: A
 
 
 def operation(
-    answers: type[BaseModel], *codes: str, scope: ApiKey.Scope | None = None, status: int = 200
+    answers: Any, *codes: str, scope: ApiKey.Scope | None = None, status: int = 200
 ) -> dict[str, Any]:
     """What an operation takes, answers and refuses, for ninja's decorators."""
     codes = (*ALWAYS, *codes)

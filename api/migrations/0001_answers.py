@@ -26,8 +26,8 @@ class Migration(migrations.Migration):
                 ('scope', models.CharField(max_length=30)),
                 ('key', models.CharField(max_length=128)),
                 ('fingerprint', models.BinaryField(max_length=32)),
-                ('status', models.PositiveSmallIntegerField()),
-                ('body', models.TextField()),
+                ('status', models.PositiveSmallIntegerField(null=True)),
+                ('body', models.TextField(default='')),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
             options={

@@ -17,10 +17,11 @@ END $$;
 CREATE FUNCTION api_entry(p_entry credits_entry) RETURNS text LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN format(
-        '{"id": %s, "created_at": "%s", "kind": "%s", "amount": %s, "balance": %s, "note": %s}',
+        '{"id": %s, "created_at": "%s", "kind": "%s", "amount": %s, "owed": %s, '
+        '"balance": %s, "note": %s}',
         p_entry.id,
         to_char(p_entry.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-        p_entry.kind, p_entry.amount, p_entry.balance, to_json(p_entry.note));
+        p_entry.kind, p_entry.amount, p_entry.owed, p_entry.balance, to_json(p_entry.note));
 END $$;
 
 -- `POST /spend` in one round trip: claim, spend, count, keep. Most requests are spends, and with a
@@ -30,7 +31,7 @@ CREATE FUNCTION api_spend(
     p_actor bigint, p_api_key bigint, p_limit bigint, p_begins_on date
 ) RETURNS api_answer LANGUAGE plpgsql AS $$
 DECLARE
-    v_begun timestamptz := clock_timestamp();
+    v_ledger_key text := format('api:%s:%s', p_scope, p_key);
     v_answer api_answer;
     v_wallet bigint;
     v_entry credits_entry;
@@ -44,14 +45,16 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'not enough credits' USING ERRCODE = 'CR003', DETAIL = 0;
     END IF;
-    v_entry := credits_take(
-        v_wallet, 'spend', 'spent', p_amount, format('api:%s:%s', p_scope, p_key), p_note, p_actor);
-    -- What the ledger has booked under this key before, and the API forgotten, was counted then.
-    IF p_limit IS NOT NULL AND v_entry.created_at >= v_begun
+    -- The limit before the wallet, as everybody locks them. What the ledger has booked under this key
+    -- and the API forgotten was counted then.
+    IF p_limit IS NOT NULL
+        AND NOT EXISTS (SELECT FROM credits_entry WHERE wallet_id = v_wallet AND key = v_ledger_key)
         AND NOT accounts_charge(p_api_key, p_begins_on, p_amount, p_limit)
     THEN
         RAISE EXCEPTION 'the limit is reached' USING ERRCODE = 'AP002';
     END IF;
+    v_entry := credits_take(
+        v_wallet, 'spend', 'spent', p_amount, v_ledger_key, p_note, p_actor);
     SELECT balance - held INTO v_available FROM credits_wallet WHERE id = v_wallet;
     INSERT INTO api_answer (scope, key, fingerprint, status, body)
         VALUES (p_scope, p_key, p_fingerprint, 201,

@@ -32,7 +32,7 @@ def test_the_whole_balance(program, rich):
         "held": 25,
         "available": 995,
         "owed": 0,
-        "lots": [{"expires_at": None, "credits": 995}],
+        "lots": [{"expires_at": None, "category": "paid", "credits": 995}],
     }
 
 

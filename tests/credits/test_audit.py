@@ -16,8 +16,7 @@ FAULTS = {
         "UPDATE credits_wallet SET owed = owed + 1",
         "UPDATE credits_wallet SET overspent = overspent - 1 WHERE overspent > 0",
         "UPDATE credits_entry SET owed = owed + 1 WHERE kind = 'spend' AND owed > 0",
-        "UPDATE credits_entry SET amount = amount - 1, owed = owed - 1"
-        " WHERE kind = 'spend_repaid'",
+        "UPDATE credits_entry SET amount = amount - 1, owed = owed - 1 WHERE kind = 'spend_repaid'",
     ],
     "balance is what the lots have left, and what is held": [
         "UPDATE credits_lot SET remaining = remaining - 1 WHERE remaining > 0",
