@@ -99,6 +99,21 @@ def history(
     return Page(lines, newer=newer, older=older, is_stray=before is not None and not lines)
 
 
+def lines(
+    wallet: Wallet,
+    chosen: Filter,
+    limit: int,
+    *,
+    before: int | None = None,
+    after: int | None = None,
+) -> list[Line]:
+    """For who reads on by itself: the newest lines, or the next ones before an entry's id, newest
+    first; or those after it, oldest first."""
+    if after is not None:
+        return _lines(wallet, chosen, "id", limit, id__gt=after)
+    return _lines(wallet, chosen, "-id", limit, **({} if before is None else {"id__lt": before}))
+
+
 def export(wallet: Wallet, chosen: Filter) -> Iterator[list[Line]]:
     """The whole history, oldest first, in batches.
 
