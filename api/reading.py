@@ -103,8 +103,9 @@ def first_fault(errors: list[dict[str, Any]]) -> Refusal:
     """The refusal of a request that has these faults, as ninja tells them."""
     fault = errors[0]
     field = _field_of(fault)
-    words = WORDS.get(fault["type"], f"{{field}}: {fault['msg']}.")
-    return invalid(field, words.format(field=field[:100], **fault.get("ctx", {})))
+    words = WORDS.get(fault["type"], "{field}: {msg}.")
+    told = {"field": field[:100], "msg": fault["msg"], **fault.get("ctx", {})}
+    return invalid(field, words.format_map(told))
 
 
 def _field_of(fault: dict[str, Any]) -> str:
