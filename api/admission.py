@@ -1,6 +1,6 @@
 """Who calls: the key in the header, and the user whose credits the call is about."""
 
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from django.db import connection
 from django.http import HttpRequest
@@ -8,9 +8,7 @@ from ninja.security.base import AuthBase
 
 from accounts import keys
 from accounts.models import ApiKey, User
-from billing.api import Refusal
-
-CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
+from api.refusals import refusal
 
 
 class ProgramRequest(HttpRequest):
@@ -38,35 +36,18 @@ class BearerKey(AuthBase):
 
     def __call__(self, request: HttpRequest) -> ApiKey:
         scheme, _space, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise Refusal(
-                401,
-                "missing_api_key",
-                "Send your API key in the header: Authorization: Bearer <key>.",
-                headers=CHALLENGE,
-            )
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise refusal("missing_api_key", headers={"WWW-Authenticate": "Bearer"})
         try:
-            key = keys.admit(token.strip())
+            key = keys.admit(token)
         except keys.KeyRefused as error:
-            raise Refusal(
-                401,
-                error.code,
-                {
-                    "expired_api_key": "This API key has expired. Make another one.",
-                    "revoked_api_key": "This API key was revoked. Make another one.",
-                }.get(error.code, "There is no such API key."),
-                headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
-            ) from None
+            challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+            raise refusal(error.code, headers=challenge) from None
         except keys.TooFast as error:
-            raise Refusal(
-                429,
-                "rate_limited",
-                "Too many requests with this key. Nothing was done; try again later.",
-                headers={"Retry-After": str(error.wait)},
-            ) from None
+            raise refusal("rate_limited", headers={"Retry-After": str(error.wait)}) from None
         if self.scope is not None and self.scope not in key.scopes:
-            raise Refusal(
-                403,
+            raise refusal(
                 "missing_scope",
                 f"This API key may not do that. It would need the scope {self.scope}.",
                 scope=self.scope,
@@ -81,8 +62,7 @@ def whose(key: ApiKey, named: int | str | None, field: str = "user") -> User:
     """
     if named is None:
         if key.user_id is None:
-            raise Refusal(
-                422,
+            raise refusal(
                 "invalid_request",
                 "Name the user by id or email: a service key acts for any of them.",
                 field=field,
@@ -96,7 +76,7 @@ def whose(key: ApiKey, named: int | str | None, field: str = "user") -> User:
         )
         row = cursor.fetchone()
     if row is None or key.user_id not in (None, row[0]):
-        raise Refusal(404, "unknown_user", "There is no such user.", field=field)
+        raise refusal("unknown_user", field=field)
     return _known(row[0])
 
 

@@ -8,9 +8,9 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from ninja.responses import NinjaJSONEncoder
@@ -49,12 +49,29 @@ def once(
     """
     scope, fingerprint = scope_of(request.auth), fingerprint_of(request, body)
     with transaction.atomic():
-        for answer in Answer.objects.raw("SELECT * FROM api_claim(%s, %s)", [scope, key]):
-            return response_of(answer, fingerprint)
+        kept = _claim(scope, key)
+        if kept is not None:
+            return response_of(kept, fingerprint)
         answer = Answer.objects.create(
             scope=scope, key=key, fingerprint=fingerprint, status=status, body=_json(do())
         )
     return response_of(answer, fingerprint)
+
+
+def _claim(scope: str, key: str) -> Answer | None:
+    """What the key has answered; else it is this transaction's, and others wait for its end."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM api_claim(%s, %s)", [scope, key])
+        row = cursor.fetchone()
+    return None if row is None else answer_of(row)
+
+
+def answer_of(row: tuple[Any, ...]) -> Answer:
+    """Of a row of its table, from a function in SQL."""
+    return Answer.from_db(connection.alias, _FIELDS, row)
+
+
+_FIELDS: Final = [field.attname for field in Answer._meta.concrete_fields]
 
 
 def part_by_part(

@@ -9,15 +9,15 @@ from pydantic import Field
 from accounts.models import ApiKey
 from api.admission import ProgramRequest, whose
 from api.fields import Output, Whose
+from api.operations import operation
 from api.reading import Asked
-from api.refusals import operation
 from credits import statement
 from credits.models import Category
 
 router = Router(tags=["Credits"])
 
 
-class Part(Output):
+class Lot(Output):
     """Credits that can be spent until the same moment."""
 
     expires_at: datetime | None = Field(description="null: they don't expire.")
@@ -36,16 +36,14 @@ class Balance(Output):
         description="What refunds or usage could not take. The next credits repay it.",
         examples=[0],
     )
-    lots: list[Part] = Field(
-        description="The available credits by when they expire, soonest first."
-    )
+    lots: list[Lot] = Field(description="The available credits by when they expire, soonest first.")
 
 
 @router.get(
     "/balance",
     operation_id="get_balance",
     summary="Get a balance",
-    **operation(Balance, "unknown_user", scope=ApiKey.Scope.BALANCE_READ),
+    **operation(Balance, "invalid_request", "unknown_user", scope=ApiKey.Scope.BALANCE_READ),
 )
 def balance(request: ProgramRequest, asked: Annotated[Whose, Asked(...)]) -> Balance:
     """What a user has, what of it is reserved, and when it expires."""
@@ -57,5 +55,5 @@ def balance(request: ProgramRequest, asked: Annotated[Whose, Asked(...)]) -> Bal
         held=standing.held,
         available=standing.available,
         owed=standing.owed,
-        lots=[Part.model_validate(part, from_attributes=True) for part in parts],
+        lots=[Lot.model_validate(part, from_attributes=True) for part in parts],
     )

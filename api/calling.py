@@ -1,6 +1,7 @@
 """Who calls, as the API sees it."""
 
 from datetime import datetime
+from typing import Literal
 
 from ninja import Router
 from pydantic import Field
@@ -8,7 +9,7 @@ from pydantic import Field
 from accounts.models import ApiKey
 from api.admission import ProgramRequest
 from api.fields import Output
-from api.refusals import operation
+from api.operations import operation
 
 router = Router(tags=["Keys"])
 
@@ -18,7 +19,7 @@ class Caller(Output):
 
     name: str = Field(examples=["Production"])
     prefix: str = Field(description="How the key begins.", examples=["dcp_x7Qa"])
-    kind: ApiKey.Kind = Field(examples=["personal"])
+    kind: Literal["personal", "service"]
     user: int | None = Field(
         description="The id of its owner; null for a service key.", examples=[42]
     )
@@ -33,7 +34,7 @@ def ping(request: ProgramRequest) -> Caller:
     return Caller(
         name=key.name,
         prefix=key.prefix,
-        kind=ApiKey.Kind(key.kind),
+        kind="service" if key.user_id is None else "personal",
         user=key.user_id,
         scopes=[ApiKey.Scope(scope) for scope in key.scopes],
         expires_at=key.expires_at,

@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from accounts.models import ApiKey
 from api.admission import ProgramRequest, whose
 from api.fields import ABSENT, Id, Output, Whose
+from api.operations import operation
 from api.reading import Asked, number_in_query
-from api.refusals import operation
 from credits import ledger, models, statement
 from credits.models import Kind
 from credits.statement import Filter, Line
@@ -18,6 +18,7 @@ from credits.statement import Filter, Line
 router = Router(tags=["Credits"])
 
 EntryId = Annotated[Id, BeforeValidator(number_in_query)]
+PageSize = Annotated[Annotated[int, Field(ge=1, le=100)], BeforeValidator(number_in_query)]
 
 
 class Entry(Output):
@@ -46,7 +47,7 @@ class Entry(Output):
         )
 
 
-class Chosen(Whose):
+class EntriesAsked(Whose):
     kind: list[Annotated[Kind, Field(strict=False)]] = Field(
         default=[], description="Entries of these kinds only; may stand several times."
     )
@@ -57,9 +58,7 @@ class Chosen(Whose):
         default=ABSENT,
         description="Entries after this one's id, oldest first: to follow along.",
     )
-    limit: Annotated[int, BeforeValidator(number_in_query), Field(ge=1, le=100)] = Field(
-        default=25, description="How many at most."
-    )
+    limit: PageSize = Field(default=25, description="How many at most.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -83,9 +82,9 @@ class Entries(Output):
     "/entries",
     operation_id="list_entries",
     summary="List entries",
-    **operation(Entries, "unknown_user", scope=ApiKey.Scope.BALANCE_READ),
+    **operation(Entries, "invalid_request", "unknown_user", scope=ApiKey.Scope.BALANCE_READ),
 )
-def entries(request: ProgramRequest, asked: Annotated[Chosen, Asked(...)]) -> Entries:
+def entries(request: ProgramRequest, asked: Annotated[EntriesAsked, Asked(...)]) -> Entries:
     """The history, newest first, page by page.
 
     Pages begin at an entry and not at a count, so new entries move nothing. To follow along, ask

@@ -15,8 +15,8 @@ from api.answers import ledger_key, once
 from api.entries import Entry
 from api.fields import ABSENT, Credits, IdempotencyKey, Input, Note, Output, UserField
 from api.models import HeldCharge
+from api.operations import WRITING, operation
 from api.reading import Sent
-from api.refusals import WRITING, operation
 from api.spending import Spent
 from credits import ledger
 from credits.models import Hold
@@ -27,7 +27,7 @@ LONGEST: Final = int(ledger.LONGEST_HOLD.total_seconds())
 SCOPE: Final = ApiKey.Scope.CREDITS_SPEND
 
 
-class Place(Input):
+class NewHold(Input):
     amount: Credits
     expires_in: Annotated[
         int,
@@ -80,11 +80,11 @@ class Held(Output):
     summary="Reserve credits",
     **operation(
         Held, *WRITING, "insufficient_credits", "spending_limit_reached", "unknown_user",
-        scope=SCOPE, status=201,
+        scope=SCOPE, status=201, takes=NewHold,
     ),
 )  # fmt: skip
 def place(
-    request: ProgramRequest, key: IdempotencyKey, body: Annotated[Place, Sent(...)]
+    request: ProgramRequest, key: IdempotencyKey, body: Annotated[NewHold, Sent(...)]
 ) -> HttpResponse:
     """Reserve credits before work begins, so that they are there when it is done.
 
@@ -115,7 +115,7 @@ def place(
     summary="Spend reserved credits",
     **operation(
         Spent, *WRITING, "unknown_hold", "unknown_user", "hold_captured", "hold_released",
-        "hold_lapsed", "hold_exceeded", scope=SCOPE,
+        "hold_lapsed", "hold_exceeded", scope=SCOPE, takes=Capture,
     ),
 )  # fmt: skip
 def capture(
@@ -142,7 +142,9 @@ def capture(
     "/holds/{int:hold_id}/release",
     operation_id="release_hold",
     summary="Release reserved credits",
-    **operation(Held, *WRITING, "unknown_hold", "unknown_user", "hold_captured", scope=SCOPE),
+    **operation(
+        Held, *WRITING, "unknown_hold", "unknown_user", "hold_captured", scope=SCOPE, takes=Release
+    ),
 )
 def release(
     request: ProgramRequest,

@@ -7,23 +7,23 @@ from pydantic import BeforeValidator, Field
 
 from api.admission import ProgramRequest
 from api.fields import Input, Output
+from api.operations import operation
 from api.reading import Asked, number_in_query
-from api.refusals import operation
 from billing import pricing
 from billing.models import MAX_CREDITS, MIN_CREDITS
 
 router = Router(tags=["Prices"])
 
 
-class Order(Input):
+class QuoteAsked(Input):
     credits: Annotated[
-        int,
+        Annotated[int, Field(ge=MIN_CREDITS, le=MAX_CREDITS)],
         BeforeValidator(number_in_query),
-        Field(ge=MIN_CREDITS, le=MAX_CREDITS, description="How many credits to buy."),
+        Field(description="How many credits to buy."),
     ]
 
 
-class Band(Output):
+class PriceTier(Output):
     min: int = Field(examples=[500])
     max: int = Field(examples=[1999])
 
@@ -45,13 +45,15 @@ class Quote(Output):
     total: int = Field(description="What is charged.", examples=[475])
     minimum_charge: int = Field(description="No payment is smaller.", examples=[50])
     minimum_charge_applied: bool = Field(examples=[False])
-    tier: Band = Field(description="The amounts with this price of one credit.")
+    tier: PriceTier = Field(description="The amounts with this price of one credit.")
     better_deal: BetterDeal | None = Field(
         description="More credits for no more money; null: there is nothing better."
     )
 
 
-@router.get("/quote", operation_id="get_quote", summary="Get a price", **operation(Quote))
-def quote(request: ProgramRequest, asked: Annotated[Order, Asked(...)]) -> Quote:
+@router.get(
+    "/quote", operation_id="get_quote", summary="Get a price", **operation(Quote, "invalid_request")
+)
+def quote(request: ProgramRequest, asked: Annotated[QuoteAsked, Asked(...)]) -> Quote:
     """What an order of so many credits costs, as the shop's page says it."""
     return Quote.model_validate(pricing.quote(asked.credits).as_dict())

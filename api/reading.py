@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from ninja import NinjaAPI
 from ninja.params.models import Body, BodyModel, Query, QueryModel
 
+from api.refusals import refusal
 from billing.api import JSON_LIMIT, Refusal, json_object, raw_body
 
 NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}")
@@ -82,7 +83,7 @@ class SentMuch(Sent):  # type: ignore[misc]
 
 
 def invalid(field: str, error: str) -> Refusal:
-    return Refusal(422, "invalid_request", error, field=field[:100])
+    return refusal("invalid_request", error, field=field[:100])
 
 
 WORDS: Final = {

@@ -1,4 +1,4 @@
-"""Every reason why the API refuses, and how the schema tells of it.
+"""Every reason why the API refuses.
 
 One shape for all: `{"error": "<a sentence>", "code": "<stable>", "field"?: "<name>"}`, and for some
 codes what a program needs to go on. The sentences are English, for who writes the program.
@@ -12,8 +12,6 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from accounts.keys import LimitReached
-from accounts.models import ApiKey
-from api.admission import BearerKey
 from billing.api import Refusal
 from credits import errors
 from usage.recording import UsageError
@@ -114,35 +112,6 @@ FIELD_OF: Final = {
     "too_late": "at", "too_early": "at",
 }  # fmt: skip
 
-TITLES: Final = {
-    400: "The body can't be read",
-    401: "No key, or one that opens nothing",
-    402: "Not enough credits",
-    403: "The key may not",
-    404: "Not there, or not yours",
-    409: "It doesn't go with what was done before",
-    413: "Too long",
-    415: "Not JSON",
-    422: "A field is missing or wrong",
-    429: "Too fast: wait for Retry-After",
-    503: "Not just now: the same request may be made again after Retry-After",
-}
-
-HEADERS: Final = {
-    401: {"WWW-Authenticate": ("string", "How to sign in.")},
-    429: {"Retry-After": ("integer", "Seconds to wait.")},
-    503: {"Retry-After": ("integer", "Seconds to wait.")},
-}
-
-ALWAYS: Final = (
-    "missing_api_key", "invalid_api_key", "expired_api_key", "revoked_api_key", "invalid_request",
-    "rate_limited", "busy", "unavailable",
-)  # fmt: skip
-WITH_BODY: Final = (
-    "invalid_json", "bad_request", "payload_too_large", "unsupported_media_type",
-)  # fmt: skip
-WRITING: Final = (*WITH_BODY, "idempotency_key_reused")
-
 
 def of(error: Exception) -> Refusal | None:
     """What a client is told of it; None where it is no fault of the request."""
@@ -150,17 +119,17 @@ def of(error: Exception) -> Refusal | None:
         case Refusal():
             return error
         case UsageError(code="idempotency_key_reused"):
-            return _refusal(
+            return refusal(
                 error.code,
                 "This key has recorded another event. Nothing was recorded; use a new key.",
                 field="idempotency_key",
             )
         case UsageError(code="invalid_quantity"):
-            return _refusal("invalid_request", str(error), field="quantity")
+            return refusal("invalid_request", str(error), field="quantity")
         case UsageError():
-            return _refusal(error.code, str(error), field=FIELD_OF.get(error.code))
+            return refusal(error.code, str(error), field=FIELD_OF.get(error.code))
         case LimitReached():
-            return _refusal(
+            return refusal(
                 "spending_limit_reached",
                 f"This API key has spent {error.spent} of its {error.limit} credits in this "
                 "period. Nothing was spent.",
@@ -169,7 +138,7 @@ def of(error: Exception) -> Refusal | None:
                 resets_at=error.resets_at,
             )
         case errors.InsufficientCredits(available=available, needed=needed):
-            return _refusal(
+            return refusal(
                 "insufficient_credits",
                 f"{needed} credits are needed and {available} are available. Nothing was spent.",
                 available=available,
@@ -178,64 +147,26 @@ def of(error: Exception) -> Refusal | None:
         case errors.KeyReused():
             return reused_key()
         case errors.HoldCaptured():
-            return _refusal("hold_captured")
+            return refusal("hold_captured")
         case errors.HoldReleased():
-            return _refusal("hold_released")
+            return refusal("hold_released")
         case errors.HoldLapsed():
-            return _refusal("hold_lapsed")
+            return refusal("hold_lapsed")
         case errors.HoldExceeded(held=held):
-            return _refusal(
+            return refusal(
                 "hold_exceeded", f"Only {held} credits are held. Nothing was spent.",
                 field="amount", held=held,
             )  # fmt: skip
         case errors.UnknownHold():
-            return _refusal("unknown_hold")
+            return refusal("unknown_hold")
     return None
 
 
 def reused_key() -> Refusal:
-    return _refusal("idempotency_key_reused", field="Idempotency-Key")
+    return refusal("idempotency_key_reused", field="Idempotency-Key")
 
 
-def _refusal(code: str, error: str = "", *, field: str | None = None, **extra: Any) -> Refusal:
+def refusal(code: str, error: str = "", *, field: str | None = None, **extra: Any) -> Refusal:
+    """Why a request is refused, in the words of its reason unless there are better ones."""
     reason = REASONS[code]
     return Refusal(reason.status, code, error or reason.error, field=field, **extra)
-
-
-def operation(
-    answers: Any, *codes: str, scope: ApiKey.Scope | None = None, status: int = 200
-) -> dict[str, Any]:
-    """What an operation takes, answers and refuses, for ninja's decorators."""
-    codes = (*ALWAYS, *codes)
-    if scope is not None:
-        codes += ("missing_scope",)
-    by_status: dict[int, list[str]] = {}
-    for code in REASONS:
-        if code in codes:
-            by_status.setdefault(REASONS[code].status, []).append(code)
-    return {
-        "auth": BearerKey(scope),
-        "response": {status: answers, frozenset(by_status): Error},
-        "openapi_extra": {
-            "responses": {status: _documented(status, of_it) for status, of_it in by_status.items()}
-        },
-    }
-
-
-def _documented(status: int, codes: list[str]) -> dict[str, Any]:
-    named = ", ".join(f"`{code}`" for code in codes)
-    documented: dict[str, Any] = {
-        "description": f"{TITLES[status]}: {named}.",
-        "content": {"application/json": {"examples": {code: _example(code) for code in codes}}},
-    }
-    if status in HEADERS:
-        documented["headers"] = {
-            name: {"description": words, "schema": {"type": type_}, "required": True}
-            for name, (type_, words) in HEADERS[status].items()
-        }
-    return documented
-
-
-def _example(code: str) -> dict[str, Any]:
-    reason = REASONS[code]
-    return {"value": {"error": reason.error, "code": code, **reason.extra}}

@@ -22,8 +22,9 @@ from api.fields import (
     UserField,
     Whose,
 )  # fmt: skip
+from api.operations import WRITING, operation
 from api.reading import Asked, SentMuch
-from api.refusals import WRITING, Error, of, operation
+from api.refusals import Error, of
 from billing.api import Refusal
 from credits.errors import LedgerBusy, LedgerError
 from credits.models import MAX_CREDITS
@@ -50,7 +51,7 @@ Code = Annotated[
 ]
 
 
-class Event(Input):
+class UsageEvent(Input):
     """Something that was used."""
 
     meter: Code
@@ -80,22 +81,22 @@ class Event(Input):
     user: UserField = ABSENT
 
 
-class Events(Input):
-    events: Annotated[list[Event], Field(min_length=1, max_length=MOST_AT_ONCE)]
+class UsageEvents(Input):
+    events: Annotated[list[UsageEvent], Field(min_length=1, max_length=MOST_AT_ONCE)]
 
 
 def _kind_of_report(value: Any) -> str:
-    is_many = "events" in value if isinstance(value, dict) else isinstance(value, Events)
+    is_many = "events" in value if isinstance(value, dict) else isinstance(value, UsageEvents)
     return "many-events" if is_many else "one-event"
 
 
 Reported = Annotated[
-    Annotated[Event, Tag("one-event")] | Annotated[Events, Tag("many-events")],
+    Annotated[UsageEvent, Tag("one-event")] | Annotated[UsageEvents, Tag("many-events")],
     Discriminator(_kind_of_report),
 ]
 
 
-class Charged(Output):
+class RecordedEvent(Output):
     """An event on record, and what it was charged."""
 
     id: int = Field(examples=[91])
@@ -123,19 +124,19 @@ class Charged(Output):
         )
 
 
-class Result(Output):
+class EventResult(Output):
     """What became of an event. One of `event` and `refusal` is null."""
 
     idempotency_key: str = Field(examples=["job-8812"])
     status: Literal["recorded", "duplicate", "refused"]
-    event: Charged | None
+    event: RecordedEvent | None
     refusal: Error | None = Field(description="Why it was not recorded, and not charged.")
 
 
-class Results(Output):
+class EventResults(Output):
     """One for each event, in their order."""
 
-    results: list[Result]
+    results: list[EventResult]
 
 
 @router.post(
@@ -143,9 +144,9 @@ class Results(Output):
     operation_id="report_usage",
     summary="Report usage",
     **operation(
-        Charged | Results, *WRITING, "insufficient_credits", "spending_limit_reached",
+        RecordedEvent | EventResults, *WRITING, "insufficient_credits", "spending_limit_reached",
         "unknown_user", "unknown_meter", "inactive_meter", "no_price_list", "too_late",
-        "too_early", scope=ApiKey.Scope.USAGE_WRITE,
+        "too_early", scope=ApiKey.Scope.USAGE_WRITE, takes=Reported,
     ),
 )  # fmt: skip
 def report(
@@ -157,34 +158,34 @@ def report(
     Where some were refused, the same request may be made again: what is recorded stays so and
     counts once.
     """
-    if isinstance(body, Events):
+    if isinstance(body, UsageEvents):
         events = body.events
         return part_by_part(request, key, body, lambda: _all(request.auth, events))
     return once(
         request,
         key,
         body,
-        lambda: Charged.of(_record(request.auth, whose(request.auth, body.user), body)),
+        lambda: RecordedEvent.of(_record(request.auth, whose(request.auth, body.user), body)),
     )
 
 
-def _all(api_key: ApiKey, events: list[Event]) -> tuple[Results, bool]:
+def _all(api_key: ApiKey, events: list[UsageEvent]) -> tuple[EventResults, bool]:
     if api_key.user_id is None:
         for index, event in enumerate(events):
             if event.user is None:
                 whose(api_key, None, f"events.{index}.user")
     results = list(_each(api_key, events))
-    return Results(results=results), all(result.refusal is None for result in results)
+    return EventResults(results=results), all(result.refusal is None for result in results)
 
 
-def _each(api_key: ApiKey, events: list[Event]) -> Iterator[Result]:
+def _each(api_key: ApiKey, events: list[UsageEvent]) -> Iterator[EventResult]:
     known: dict[int | str | None, User] = {}
     for event in events:
         refusal = charged = None
         try:
             if event.user not in known:
                 known[event.user] = whose(api_key, event.user)
-            charged = Charged.of(_record(api_key, known[event.user], event))
+            charged = RecordedEvent.of(_record(api_key, known[event.user], event))
         except LedgerBusy:
             raise
         except (Refusal, UsageError, LedgerError, LimitReached) as error:
@@ -192,7 +193,7 @@ def _each(api_key: ApiKey, events: list[Event]) -> Iterator[Result]:
             if refused is None:
                 raise
             refusal = cast(Error, refused.body)
-        yield Result(
+        yield EventResult(
             idempotency_key=event.idempotency_key,
             status=(
                 "refused" if charged is None
@@ -204,7 +205,7 @@ def _each(api_key: ApiKey, events: list[Event]) -> Iterator[Result]:
         )  # fmt: skip
 
 
-def _record(api_key: ApiKey, user: User, event: Event) -> Recorded:
+def _record(api_key: ApiKey, user: User, event: UsageEvent) -> Recorded:
     return recording.record(
         user,
         event.meter,
@@ -219,7 +220,7 @@ def _record(api_key: ApiKey, user: User, event: Event) -> Recorded:
 # --- What it came to --------------------------------------------------------------------------
 
 
-class Month(Whose):
+class SummaryAsked(Whose):
     month: Annotated[
         str,
         Field(
@@ -230,7 +231,7 @@ class Month(Whose):
     meter: Code = ABSENT
 
 
-class Band(Output):
+class RateBand(Output):
     above: int = Field(description="Begins after so many units of the month.", examples=[0])
     credits: int = Field(description="What `per` units cost.", examples=[2])
     per: int = Field(examples=[1000])
@@ -248,7 +249,7 @@ class MeterUsage(Output):
     )
     units: int = Field(examples=[4500])
     charged: int = Field(description="Credits.", examples=[9])
-    bands: list[Band]
+    bands: list[RateBand]
 
     @classmethod
     def of(cls, month: MeterMonth) -> Self:
@@ -260,7 +261,7 @@ class MeterUsage(Output):
             units=month.units,
             charged=month.charged,
             bands=[
-                Band(
+                RateBand(
                     above=part.band.above,
                     credits=part.band.credits,
                     per=part.band.per,
@@ -271,7 +272,7 @@ class MeterUsage(Output):
         )
 
 
-class Summary(Output):
+class UsageSummary(Output):
     """A month's usage: meters that were used in it, and active ones."""
 
     user: int = Field(examples=[42])
@@ -283,16 +284,22 @@ class Summary(Output):
     "/usage/summary",
     operation_id="get_usage_summary",
     summary="Get a month's usage",
-    **operation(Summary, "unknown_user", "unknown_meter", scope=ApiKey.Scope.USAGE_READ),
+    **operation(
+        UsageSummary,
+        "invalid_request",
+        "unknown_user",
+        "unknown_meter",
+        scope=ApiKey.Scope.USAGE_READ,
+    ),
 )
-def summarize(request: ProgramRequest, asked: Annotated[Month, Asked(...)]) -> Summary:
+def summarize(request: ProgramRequest, asked: Annotated[SummaryAsked, Asked(...)]) -> UsageSummary:
     """What a user has used in a month and was charged for it, by meter."""
     user = whose(request.auth, asked.user)
     month = date.fromisoformat(f"{asked.month}-01") if asked.month else summary.this_month()
     if asked.meter is not None:
         recording.meter_of(asked.meter)
     months = summary.of_month(user, month, asked.meter)
-    return Summary(
+    return UsageSummary(
         user=user.pk,
         month=f"{month:%Y-%m}",
         meters=[MeterUsage.of(meter_month) for meter_month in months],

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.http import HttpResponse
 from ninja import Router
 from pydantic import Field
@@ -10,12 +10,11 @@ from pydantic import Field
 from accounts import keys
 from accounts.models import ApiKey
 from api.admission import ProgramRequest, whose
-from api.answers import fingerprint_of, response_of, scope_of
+from api.answers import answer_of, fingerprint_of, response_of, scope_of
 from api.entries import Entry
 from api.fields import ABSENT, Credits, IdempotencyKey, Input, Note, Output, UserField
-from api.models import Answer
+from api.operations import WRITING, operation
 from api.reading import Sent
-from api.refusals import WRITING, operation
 from credits import ledger
 
 router = Router(tags=["Credits"])
@@ -40,7 +39,7 @@ class Spent(Output):
     summary="Spend credits",
     **operation(
         Spent, *WRITING, "insufficient_credits", "spending_limit_reached", "unknown_user",
-        scope=ApiKey.Scope.CREDITS_SPEND, status=201,
+        scope=ApiKey.Scope.CREDITS_SPEND, status=201, takes=Spend,
     ),
 )  # fmt: skip
 def spend(
@@ -71,5 +70,4 @@ def spend(
         if begins_on and getattr(error.__cause__, "sqlstate", None) == LIMIT_REACHED:
             raise keys.limit_reached(api_key, begins_on) from None
         raise
-    fields = [field.attname for field in Answer._meta.concrete_fields]
-    return response_of(Answer.from_db(connection.alias, fields, row), fingerprint)
+    return response_of(answer_of(row), fingerprint)

@@ -460,7 +460,10 @@ def run(statement: str, values: list[Any], amount: int | None = None) -> tuple[A
             if state in _PASSING and not is_last:
                 time.sleep(random.uniform(0.01, 0.1))  # noqa: S311 (no secret)
                 continue
-            raise (_refusal(state, error, amount) or error) from error
+            refusal = _refusal(state, error, amount)
+            if refusal is None:
+                raise
+            raise refusal from error
     raise AssertionError("unreachable")
 
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from accounts import keys
 from accounts.models import User
-from tests.api.conftest import Program
+from tests.api.program import Program
 
 pytestmark = pytest.mark.django_db
 KEYS = {"error", "code"}
