@@ -94,6 +94,8 @@ WORDS: Final = {
     "less_than_equal": "{field} must be at most {le}.",
     "string_type": "{field} must be text.",
     "string_too_long": "{field} takes at most {max_length} characters.",
+    "string_pattern_mismatch": "{field} doesn't match {pattern}",
+    "value_error": "{error}.",
     "too_long": "{field} takes at most {max_length}.",
     "too_short": "{field} takes at least {min_length}.",
 }
@@ -103,22 +105,22 @@ WORDS: Final = {
 def first_fault(errors: list[dict[str, Any]]) -> Refusal:
     """The refusal of a request that has these faults, as ninja tells them."""
     fault = errors[0]
-    field = _field_of(fault)
-    words = WORDS.get(fault["type"], "{field}: {msg}.")
-    told = {"field": field[:100], "msg": fault["msg"], **fault.get("ctx", {})}
-    return invalid(field, words.format_map(told))
+    field = _field_of(*fault["loc"])
+    words = WORDS.get(fault["type"])
+    if words is None:
+        return invalid(field, f"{field[:100]}: {fault['msg']}.")
+    return invalid(field, words.format(field=field[:100], **fault.get("ctx", {})))
 
 
-def _field_of(fault: dict[str, Any]) -> str:
-    """Its name, in lists and objects with a path: events.3.quantity."""
-    source, *path = fault["loc"]
-    if source == "body":
-        path = path[1:]  # the view's parameter
-    *parents, name = path or [source]
-    # Of a choice between types, pydantic names the one it took: "an-id".
-    kept = [part for part in parents if isinstance(part, int) or part.isidentifier()]
-    if fault["type"] == "extra_forbidden" or not isinstance(name, str) or name.isidentifier():
-        kept.append(name)
-    elif not parents:
-        kept.append(name)  # Idempotency-Key
-    return ".".join(str(part) for part in kept)
+def _field_of(source: str, *path: str | int) -> str:
+    """A field's name, in lists and objects with the way to it: events.3.quantity."""
+    if path and path[0] in PARAMETERS:
+        path = path[1:]
+    return ".".join(str(part) for part in path if part not in CHOICES) or source
+
+
+PARAMETERS: Final = {"asked", "body"}
+"""What views call a query string and a body."""
+
+CHOICES: Final = {"an-id", "an-email", "one-event", "many-events"}
+"""Tags of unions: pydantic says by which of them it has read a value."""

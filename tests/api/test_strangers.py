@@ -1,0 +1,107 @@
+"""Two users, every operation: nobody sees, learns of or touches what is another's."""
+
+import pytest
+
+from credits import ledger
+from credits.models import Entry
+from tests.api.program import Program, schema
+from tests.usage.shop import make_meter
+
+pytestmark = pytest.mark.django_db
+OPERATIONS = {
+    "get /api/v1/ping": None,
+    "get /api/v1/balance": {},
+    "get /api/v1/entries": {},
+    "post /api/v1/spend": {"amount": 5},
+    "post /api/v1/holds": {"amount": 5, "expires_in": 60},
+    "post /api/v1/holds/{hold_id}/capture": {"amount": 5},
+    "post /api/v1/holds/{hold_id}/release": {},
+    "post /api/v1/usage/events": {"meter": "tokens", "quantity": 1, "idempotency_key": "e"},
+    "get /api/v1/usage/summary": {},
+    "get /api/v1/quote": None,
+}
+"""What each takes besides a user; None where it is about nobody."""
+
+SCOPES = {
+    "get /api/v1/balance": "balance:read",
+    "get /api/v1/entries": "balance:read",
+    "post /api/v1/spend": "credits:spend",
+    "post /api/v1/holds": "credits:spend",
+    "post /api/v1/holds/{hold_id}/capture": "credits:spend",
+    "post /api/v1/holds/{hold_id}/release": "credits:spend",
+    "post /api/v1/usage/events": "usage:write",
+    "get /api/v1/usage/summary": "usage:read",
+}
+
+
+def call(program: Program, operation: str, hold_id: int, **fields):
+    method, path = operation.split(" ")
+    path = path.removeprefix("/api/v1/").replace("{hold_id}", str(hold_id))
+    if method == "get":
+        return program.get(path, **fields)
+    return program.post(path, "k", **fields)
+
+
+@pytest.fixture
+def hold(program, rich) -> int:
+    make_meter(bands=[(0, 2, 1)])
+    return program.post("holds", "ada's", amount=20, expires_in=60).json()["id"]
+
+
+def test_all_operations_are_here():
+    there_are = {
+        f"{method} {path}" for path, methods in schema()["paths"].items() for method in methods
+    }
+    assert there_are == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if OPERATIONS[name] is not None])
+def test_another_s_name_is_nobody_s(
+    other_program, rich, other_user, hold, service, unchanged, operation
+):
+    ledger.grant(ledger.wallet_of(other_user), 100, key="g", kind="purchase")
+    fields, before = OPERATIONS[operation], unchanged()
+    for named in (rich.pk, rich.email):
+        answer = call(other_program, operation, hold, user=named, **fields)
+        assert answer.status_code == 404
+        assert answer.json() == {
+            "error": "There is no such user.", "code": "unknown_user", "field": "user",
+        }  # fmt: skip
+        nobody = {int: 2**40, str: "nobody@example.com"}[type(named)]
+        assert call(other_program, operation, hold, user=nobody, **fields).content == answer.content
+        assert call(service, operation, hold, user=nobody, **fields).content == answer.content
+    assert unchanged() == before
+    # What Eve may do is done to her.
+    answer = call(other_program, operation, hold, **fields)
+    if "hold_id" in operation:
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_hold")
+    else:
+        assert answer.status_code in (200, 201)
+    assert rich.email not in answer.content.decode()
+    assert not Entry.objects.filter(wallet__user=rich, kind="spend").exists()
+    assert ledger.standing(rich) == ledger.Standing(1000, 20, 0)
+
+
+@pytest.mark.parametrize("operation", SCOPES)
+def test_every_operation_needs_its_scope(user, make_key, rich, hold, unchanged, operation):
+    others = [scope for scope in set(SCOPES.values()) if scope != SCOPES[operation]]
+    before = unchanged()
+    answer = call(Program(make_key(user, others)[1]), operation, hold, **OPERATIONS[operation])
+    assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope")
+    assert answer.json()["scope"] == SCOPES[operation]
+    assert unchanged() == before
+    allowed = Program(make_key(user, [SCOPES[operation]])[1])
+    assert call(allowed, operation, hold, **OPERATIONS[operation]).status_code in (200, 201)
+
+
+def test_a_key_without_scopes_still_pings_and_quotes(user, make_key):
+    program = Program(make_key(user, [])[1])
+    assert program.get("ping").json()["scopes"] == []
+    assert program.get("quote", credits=500).status_code == 200
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_wants_a_key(operation):
+    fields = OPERATIONS[operation] or {}
+    assert call(Program(), operation, 1, **fields).json()["code"] == "missing_api_key"
+    assert call(Program("dcp_x"), operation, 1, **fields).json()["code"] == "invalid_api_key"
