@@ -1,12 +1,15 @@
 -- What API v1 does in the database. Raises what the ledger's verbs raise, and
 --   AP002 the API key's limit leaves less than was asked for
 -- and has written nothing then.
+--
+-- A connection plans a function's statements once. Planned while a table is empty they would read all of
+-- it, and go on so when it has grown: so they are told to use the indexes.
 
 -- What an Idempotency-Key has answered, or no row; then it is this transaction's to answer. Of two
 -- with the same key, the second waits here until the first is over: for its answer, or, where it
 -- failed, for its turn.
 CREATE FUNCTION api_claim(p_scope text, p_key text) RETURNS SETOF api_answer
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended(p_scope || ' ' || p_key, 0));
     -- A statement of its own: it sees what was committed before the lock was granted.
@@ -29,7 +32,7 @@ END $$;
 CREATE FUNCTION api_spend(
     p_scope text, p_key text, p_fingerprint bytea, p_user bigint, p_amount bigint, p_note text,
     p_actor bigint, p_api_key bigint, p_limit bigint, p_begins_on date
-) RETURNS api_answer LANGUAGE plpgsql AS $$
+) RETURNS api_answer LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     v_ledger_key text := format('api:%s:%s', p_scope, p_key);
     v_answer api_answer;

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from accounts import keys
+from accounts import closing, keys
 from accounts.models import User
 from tests.api.program import Program
 
@@ -54,6 +54,14 @@ def test_a_key_of_a_closed_account_opens_nothing(program):
     User.objects.update(is_active=False)
     answer = program.get("balance")
     assert (answer.status_code, answer.json()["code"]) == (401, "invalid_api_key")
+
+
+def test_a_key_ends_with_the_account_and_not_before(program, user):
+    mark = closing.begin(user)
+    assert program.get("balance").status_code == 200
+    user.refresh_from_db()
+    closing.erase(user, mark)
+    assert program.get("balance").status_code == 401
 
 
 def test_too_many_requests_are_told_when_to_come_again(user, make_key):
