@@ -37,8 +37,8 @@ def test_each_operation_has_its_place(page):
 
 def test_each_field_that_is_sent_or_answered_is_told(page):
     spend = section(page, "spend")
-    assert re.findall(r"<dt>.*?</dt>", spend)[1] == (
-        '<dt><code>amount</code> <span class="fine">whole number from 1, required</span></dt>'
+    assert re.findall(r"<li>.*?</span>", spend)[1] == (
+        '<li><code>amount</code> <span class="fine">whole number from 1, required</span>'
     )
     assert '{"amount": 5, "note": "12 pages translated"}' in spend
     assert '<code><a href="#list_entries">entry</a></code>' in spend
