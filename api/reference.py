@@ -67,8 +67,8 @@ class Operation:
     bodies: list[list[Field]]
     curl: str
     status: str
-    examples: list[str]
-    answers: list[list[Field]]
+    answers: list[tuple[str, list[Field]]]
+    """An example and its fields, of each kind of answer."""
     refusals: dict[int, list[str]]
     """Codes by status, without those that every request may get."""
 
@@ -181,8 +181,12 @@ class _Reading:
             bodies=[list(self._fields(body, id)) for body in self._variants(taken.get("schema"))],
             curl=_curl(path, method, told.get("parameters", []), _examples(taken)),
             status=f"{status} {HTTPStatus(int(status)).phrase}",
-            examples=[_as_text(example) for example in _examples(answered)],
-            answers=[list(self._fields(one, id)) for one in self._variants(answered["schema"])],
+            answers=[
+                (_as_text(example), list(self._fields(one, id)))
+                for example, one in zip(
+                    _examples(answered), self._variants(answered["schema"]), strict=True
+                )
+            ],
             refusals=dict(sorted(refusals.items())),
         )  # fmt: skip
 
