@@ -29,4 +29,5 @@ limit_request_field_size = 8190
 forwarded_allow_ips = "*" if whole_number("TRUSTED_PROXIES", 0, at_least=0) else "127.0.0.1"
 loglevel = environ.get("LOG_LEVEL", "warning")
 accesslog = None
+logger_class = "config.web_server.Log"
 control_socket_disable = True

@@ -10,9 +10,10 @@ from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions.models import UserSession
 from django.contrib.admin.models import LogEntry
 from django.db import transaction
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
-from accounts.models import Session, User
+from accounts.models import ApiKey, Session, User
 
 LONGEST: Final = timedelta(minutes=2)
 """No request lives as long: a mark of before is one that a crash has left."""
@@ -84,8 +85,8 @@ def _is_left_over(mark: datetime) -> bool:
 def erase(user: User, mark: datetime) -> None:
     """Make the locked user nobody: a pseudonym that can't sign in. Call it in a transaction.
 
-    All sessions end. What staff did to the account stays in the admin's log, without its name.
-    Raises `ClosingInterrupted`.
+    All sessions and API keys end. What staff did to the account stays in the admin's log, without
+    its name. Raises `ClosingInterrupted`.
     """
     if user.closing_at != mark:
         raise ClosingInterrupted
@@ -94,9 +95,15 @@ def erase(user: User, mark: datetime) -> None:
     pseudonym = f"closed-{uuid.uuid4().hex}@closed.invalid"
     for address in known:
         LogEntry.objects.filter(object_repr__icontains=address).update(object_repr=pseudonym)
-    LogEntry.objects.filter(
-        content_type__app_label="accounts", content_type__model="user", object_id=str(user.pk)
-    ).update(object_repr=pseudonym)
+    keys = ApiKey.objects.filter(user=user)
+    on_record = {"user": [user.pk], "apikey": list(keys.values_list("pk", flat=True))}
+    for model, ids in on_record.items():
+        LogEntry.objects.filter(
+            content_type__app_label="accounts",
+            content_type__model=model,
+            object_id__in=[str(id) for id in ids],
+        ).update(object_repr=pseudonym)
+    keys.update(name=pseudonym, revoked_at=Coalesce("revoked_at", Now()))
     emails.delete()
     Authenticator.objects.filter(user=user).delete()
     SocialAccount.objects.filter(user=user).delete()

@@ -7,19 +7,25 @@ nothing to guess from it, so no slow hash is needed (docs/decisions/0024-keys-fo
 import hashlib
 import math
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, models
+from django.db import connection, models, transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from accounts import closing
 from accounts.models import ApiKey, ApiKeySpending, User
 
 BEGINNINGS: Final = {ApiKey.Kind.PERSONAL: "dcp_", ApiKey.Kind.SERVICE: "dcs_"}
 BURST: Final = 10
 """Seconds that a key may be ahead of its pace: a sixth of a minute's requests at once."""
+
+MOST_OPEN: Final = 25
+"""How many open keys a user may have."""
 
 _RANDOM_BYTES: Final = 32
 _SHOWN: Final = 4
@@ -48,6 +54,14 @@ class TooFast(Exception):
         self.wait = wait
 
 
+class TooManyKeys(Exception):
+    """The user has `MOST_OPEN` keys. None was made."""
+
+
+class MadeBefore(Exception):
+    """The form has made its key already, and that was shown then. None was made now."""
+
+
 class LimitReached(Exception):
     """The key's spending limit leaves less than was asked for. Nothing was counted."""
 
@@ -56,6 +70,7 @@ class LimitReached(Exception):
         self.limit, self.spent, self.resets_at = limit, spent, resets_at
 
 
+@transaction.atomic
 def make(
     *,
     made_by: User,
@@ -66,8 +81,19 @@ def make(
     limit_credits: int | None = None,
     limit_period: str = "",
     requests_per_minute: int | None = None,
+    request_id: UUID | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key, and its text, which is not kept. Without `owner` it acts for any user."""
+    """A new key, and its text, which is not kept. Without `owner` it acts for any user.
+
+    `request_id` is of the form that asks, which makes one key however often it is sent. Raises
+    `MadeBefore`, `TooManyKeys`, `AccountClosing`.
+    """
+    # Whoever comes second waits here for the first, so that both of the next two are exact.
+    closing.check_open(owner or made_by)
+    if request_id and ApiKey.objects.filter(made_by=made_by, request_id=request_id).exists():
+        raise MadeBefore
+    if owner is not None and open_keys(owner).count() >= MOST_OPEN:
+        raise TooManyKeys
     kind = ApiKey.Kind.SERVICE if owner is None else ApiKey.Kind.PERSONAL
     token = BEGINNINGS[kind] + secrets.token_urlsafe(_RANDOM_BYTES)
     key = ApiKey.objects.create(
@@ -82,14 +108,23 @@ def make(
         limit_credits=limit_credits,
         limit_period=limit_period,
         requests_per_minute=requests_per_minute,
+        request_id=request_id,
     )
     return key, token
 
 
-def revoke(key: ApiKey) -> None:
-    """From now on it opens nothing; what is under way may end. Twice is as once."""
-    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+def open_keys(user: User) -> QuerySet[ApiKey]:
+    """The user's keys that are neither revoked nor expired."""
+    is_current = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    return ApiKey.objects.filter(is_current, user=user, revoked_at=None)
+
+
+def revoke(key: ApiKey) -> bool:
+    """From now on it opens nothing; what is under way may end. False if it was revoked before."""
+    found = ApiKey.objects.filter(pk=key.pk, revoked_at=None)
+    is_new = found.update(revoked_at=timezone.now()) == 1
     key.refresh_from_db(fields=["revoked_at"])
+    return is_new
 
 
 def admit(token: str) -> ApiKey:
@@ -155,6 +190,16 @@ def give_back(key_id: int, begins_on: date, credits: int) -> None:
     ApiKeySpending.objects.filter(key=key_id, begins_on=begins_on).update(
         credits=models.F("credits") - credits
     )
+
+
+def spent(found: Sequence[ApiKey]) -> dict[int, int]:
+    """Credits that each of the keys with a limit has spent, or holds, in this period; by its id."""
+    today = timezone.now().astimezone(UTC).date()
+    begins = {key.pk: _begin_of(key.limit_period, today) for key in found if key.limit_credits}
+    rows = ApiKeySpending.objects.filter(key__in=begins, begins_on__in=set(begins.values()))
+    return dict.fromkeys(begins, 0) | {
+        row.key_id: row.credits for row in rows if row.begins_on == begins[row.key_id]
+    }
 
 
 def _begin_of(period: str, day: date) -> date:

@@ -5,6 +5,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.db.models.functions import Lower, Now
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 
@@ -127,11 +128,19 @@ class ApiKey(models.Model):
         _("requests a minute"), null=True, blank=True,
         help_text=_("Empty is what the site is set to."),
     )  # fmt: skip
+    # Of the form that made it: sent twice, it makes one key.
+    request_id = models.UUIDField(null=True, editable=False)
 
     class Meta:
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
+        # A key is made by its owner, or as a service key; nobody deletes one.
+        default_permissions = ("view", "change")
+        permissions = [("make_service_key", "Can make service keys")]
         constraints = [
+            models.UniqueConstraint(
+                fields=["made_by", "request_id"], name="accounts_apikey_request"
+            ),
             models.CheckConstraint(
                 name="accounts_apikey_personal_has_owner",
                 condition=models.Q(kind="personal", user__isnull=False)
@@ -152,6 +161,12 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither revoked nor expired."""
+        is_expired = self.expires_at is not None and self.expires_at <= timezone.now()
+        return self.revoked_at is None and not is_expired
 
 
 class ApiKeyPace(models.Model):
@@ -180,4 +195,4 @@ class ApiKeySpending(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.key_id}: {self.credits} since {self.begins_on}"
+        return f"{self.key_id}, {self.begins_on}: {self.credits}"

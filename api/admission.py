@@ -58,29 +58,26 @@ class BearerKey(AuthBase):
 def whose(key: ApiKey, named: int | str | None, field: str = "user") -> User:
     """The user whom a call is about: the key's owner, or the one that a service key's call names.
 
-    Nobody learns by a personal key who else has an account. Raises `Refusal`.
+    Nobody learns by a personal key who else has an account. No more of the user than the id is
+    loaded. Raises `Refusal`.
     """
-    if named is None:
-        if key.user_id is None:
-            raise refusal(
-                "invalid_request",
-                "Name the user by id or email: a service key acts for any of them.",
-                field=field,
-            )
-        return _known(key.user_id)
-    column = "id = %s" if isinstance(named, int) else "lower(email) = lower(%s)"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT id FROM accounts_user WHERE is_active AND {column}",  # noqa: S608 (ours)
-            [named],
-        )
-        row = cursor.fetchone()
-    if row is None or key.user_id not in (None, row[0]):
+    user_id = key.user_id
+    if user_id is None or named is not None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT api_user(%s, %s, %s)", naming(key, named, field))
+            (user_id,) = cursor.fetchone()
+    if user_id is None:
         raise refusal("unknown_user", field=field)
-    return _known(row[0])
-
-
-def _known(user_id: int) -> User:
-    # No more of a user than the id is needed: to make one with all fields takes longer than to
-    # look it up.
     return User.from_db(connection.alias, ["id"], [user_id])
+
+
+def naming(
+    key: ApiKey, named: int | str | None, field: str = "user"
+) -> tuple[int | None, int | None, str | None]:
+    """What `api_user` finds the user by: the key's owner, an id, an email. Raises `Refusal`."""
+    if named is None and key.user_id is None:
+        words = "Name the user by id or email: a service key acts for any of them."
+        raise refusal("invalid_request", words, field=field)
+    if isinstance(named, str):
+        return key.user_id, None, named
+    return key.user_id, named, None

@@ -1,6 +1,6 @@
 """Spending credits."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from django.db import DatabaseError
 from django.http import HttpResponse
@@ -9,17 +9,19 @@ from pydantic import Field
 
 from accounts import keys
 from accounts.models import ApiKey
-from api.admission import ProgramRequest, whose
+from api.admission import ProgramRequest, naming
 from api.answers import answer_of, fingerprint_of, response_of, scope_of
 from api.entries import Entry
 from api.fields import ABSENT, Credits, IdempotencyKey, Input, Note, Output, UserField
 from api.operations import WRITING, operation
 from api.reading import Sent
+from api.refusals import refusal
 from credits import ledger
 
 router = Router(tags=["Credits"])
 
-LIMIT_REACHED = "AP002"
+UNKNOWN_USER: Final = "AP001"
+LIMIT_REACHED: Final = "AP002"
 
 
 class Spend(Input):
@@ -46,28 +48,29 @@ def spend(
     request: ProgramRequest, key: IdempotencyKey, body: Annotated[Spend, Sent(...)]
 ) -> HttpResponse:
     """Take credits for what a user has used, all of them or none."""
-    api_key, user = request.auth, whose(request.auth, body.user)
-    fingerprint = fingerprint_of(request, body)
+    api_key, fingerprint = request.auth, fingerprint_of(request, body)
     begins_on = keys.period_of(api_key)
+    values = [
+        scope_of(api_key),
+        key,
+        fingerprint,
+        *naming(api_key, body.user),
+        body.amount,
+        body.note,
+        api_key.pk,
+        api_key.limit_credits,
+        begins_on,
+    ]
     try:
-        row = ledger.run(
-            "SELECT * FROM api_spend(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            [
-                scope_of(api_key),
-                key,
-                fingerprint,
-                user.pk,
-                body.amount,
-                body.note,
-                api_key.user_id,
-                api_key.pk,
-                api_key.limit_credits,
-                begins_on,
-            ],
-            body.amount,
-        )
+        row = ledger.run(_SPEND, values, body.amount)
     except DatabaseError as error:
-        if begins_on and getattr(error.__cause__, "sqlstate", None) == LIMIT_REACHED:
+        state = getattr(error.__cause__, "sqlstate", None)
+        if state == UNKNOWN_USER:
+            raise refusal("unknown_user", field="user") from None
+        if state == LIMIT_REACHED and begins_on is not None:
             raise keys.limit_reached(api_key, begins_on) from None
         raise
     return response_of(answer_of(row), fingerprint)
+
+
+_SPEND: Final = "SELECT * FROM api_spend(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"

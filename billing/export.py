@@ -20,7 +20,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model, QuerySet
 from django.utils import timezone
 
-from accounts.models import Session, User
+from accounts.models import ApiKey, ApiKeySpending, Session, User
 from billing.anonymity import customer_ids
 from billing.models import (
     BalanceAlert,
@@ -161,6 +161,13 @@ def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
     yield "adjustments", _rows(
         Adjustment.objects.filter(user=user), "id", "amount", "reason", "status", "answer",
         "asked_at", "decided_at",
+    )  # fmt: skip
+    yield "api_keys", _rows(
+        ApiKey.objects.filter(user=user), "id", "name", "prefix", "scopes", "created_at",
+        "last_used_at", "expires_at", "revoked_at", "limit_credits", "limit_period",
+    )  # fmt: skip
+    yield "api_key_spending", _rows(
+        ApiKeySpending.objects.filter(key__user=user), "id", "key_id", "begins_on", "credits",
     )  # fmt: skip
     yield "mails", _rows(
         Mail.objects.filter(user=user), "id", "kind", "key", "context", "created_at", "sent_at",

@@ -68,6 +68,14 @@ DEPTH: Final = 40
 _STRIPES: Final = re.compile(
     r"\b(?:[srpo]k_(?:live|test)|whsec)_\w+|\b[a-z]{2,10}_\w+_secret_\w+", re.ASCII
 )
+_API_KEY: Final = re.compile(r"dc[ps]_[\w-]{5,}", re.ASCII)
+"""Longer than what is kept of it to tell keys apart, which may be read."""
+
+_QUOTES: Final = r"(?:['\"\s]|&#x27;|&quot;)*"
+_AUTHORIZATION: Final = re.compile(
+    rf"(authorization{_QUOTES}[:=]{_QUOTES}(?:\w+\s+)?+|\bbearer\s+)[\w.~+/=-]{{4,}}",
+    re.ASCII | re.IGNORECASE,
+)
 _CARD: Final = re.compile(r"(?<![\w.-])[0-9](?:[ -]?[0-9]){12,18}(?![\w-])", re.ASCII)
 
 
@@ -92,12 +100,19 @@ def redacted(value: Any, name: str = "", shown: Set[str] | None = None, depth: i
 
 
 def without_secrets(text: str) -> str:
-    """The text without the secrets of our settings, keys and client secrets of Stripe's, and card
-    numbers but for their last four digits."""
+    """The text without the secrets of our settings, without keys, and without card numbers but for
+    their last four digits."""
     for secret in _secrets():
         if len(secret) >= SHORTEST:
             text = text.replace(secret, HIDDEN)
-    return _CARD.sub(_masked, _STRIPES.sub(HIDDEN, text))
+    return _CARD.sub(_masked, without_keys(text))
+
+
+def without_keys(text: str) -> str:
+    """The text without what looks like a key: API keys, whatever follows `Authorization`, and keys
+    and client secrets of Stripe's."""
+    text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", _API_KEY.sub(HIDDEN, text))
+    return _STRIPES.sub(HIDDEN, text)
 
 
 def _secrets() -> Iterator[str]:

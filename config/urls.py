@@ -11,7 +11,7 @@ from accounts.confirmation import ConfirmEmail, mail_sent
 from accounts.devices import devices
 from accounts.second_step import pages as second_step
 from api import reference, v1
-from billing import account_pages, alerts, pages, plan_pages, views
+from billing import account_pages, alerts, key_pages, pages, plan_pages, views
 from config import errors
 from config.middleware import PROGRAMS
 from website import crawlers
@@ -45,6 +45,9 @@ urlpatterns = [
     path("dashboard/account/export", account_pages.export, name="account_export"),
     path("dashboard/account/close", account_pages.close, name="account_close"),
     path("dashboard/account/closed", account_pages.closed, name="account_closed"),
+    path("dashboard/account/keys", key_pages.key_list, name="keys"),
+    path("dashboard/account/keys/new", key_pages.make_key, name="key_new"),
+    path("dashboard/account/keys/<int:key_id>/revoke", key_pages.revoke_key, name="key_revoke"),
     path("dashboard/alerts", alerts.alerts, name="alerts"),
     path("alerts/off/<str:token>", alerts.alerts_off, name="alerts_off"),
     path("api/billing/dynamic-checkout", views.dynamic_checkout, name="checkout_api"),

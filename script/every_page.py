@@ -69,6 +69,14 @@ class Page:
 
 
 ORDER = {"credits": "500", "mode": "payment", "expected_total": "400"}
+NEW_KEY = {
+    "request_id": "{form}",
+    "name": "Nightly job",
+    "scopes": "credits:spend",
+    "expires_in": "90",
+    "limit_credits": "",
+    "limit_period": "month",
+}
 FOREIGN = {"Sec-Fetch-Site": "cross-site"}
 GERMAN = {"Accept-Language": "de"}
 APP = {"APP": {"client_id": "id", "secret": "secret"}}
@@ -129,6 +137,19 @@ PAGES = [
     Page("alerts-off", "{off}"),
     Page("alerts-are-off", "{off}", post={}),
     Page("account", "/dashboard/account", newcomer),
+    Page("keys", "/dashboard/account/keys", careful),
+    Page("keys-none", "/dashboard/account/keys", newcomer),
+    Page("keys-full", "/dashboard/account/keys", busy),
+    Page("keys-new", "/dashboard/account/keys/new", careful),
+    Page(
+        "keys-new-refused",
+        "/dashboard/account/keys/new",
+        careful,
+        post={**NEW_KEY, "name": "", "limit_credits": "0.5"},
+        status=400,
+    ),
+    Page("keys-made", "/dashboard/account/keys/new", careful, post=NEW_KEY),
+    Page("keys-revoke", "/dashboard/account/keys/{key}/revoke", careful),
     Page("account-close", "/dashboard/account/close", regular),
     Page(
         "account-close-refused",
@@ -217,6 +238,15 @@ PAGES = [
     Page("staff-disputes", "/admin/billing/dispute/?attention=yes", staff),
     Page("staff-dispute", "/admin/billing/dispute/{dispute}/change/", staff),
     Page("staff-remove-step", "/admin/accounts/user/{careful}/second-step/", staff),
+    Page("staff-key", "/admin/accounts/apikey/{key}/change/", staff),
+    Page("staff-key-new", "/admin/accounts/apikey/add/", staff),
+    Page("staff-key-made", "/admin/accounts/apikey/add/", staff, post=NEW_KEY),
+    Page(
+        "staff-key-revoke",
+        "/admin/accounts/apikey/",
+        staff,
+        post={"action": "revoke", "_selected_action": "{key}"},
+    ),
     Page("staff-customers", "/admin/billing/customer/?q=example", staff),
     Page("staff-customer", "/admin/billing/customer/{customer}/change/", staff),
     Page("staff-purchase", "/admin/billing/purchase/{paid}/change/", staff),

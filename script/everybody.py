@@ -35,7 +35,8 @@ from fido2.webauthn import (
     CollectedClientData,
 )
 
-from accounts.models import User
+from accounts import keys
+from accounts.models import ApiKey, User
 from billing import low_balance, webhooks
 from billing.checkout import start_checkout
 from billing.models import Charge, Dispute, Purchase, Subscription
@@ -88,7 +89,7 @@ def stranger(user: User) -> Places:
 
 
 def careful(user: User) -> Places:
-    """Has every second step that there is, a connected account, and several devices."""
+    """Has every second step that there is, a connected account, several devices, and keys."""
     _add_app(user)
     passkey = _add_passkey(user, "Blue key on my key ring, which opens the door as well")
     SocialAccount.objects.create(
@@ -98,7 +99,15 @@ def careful(user: User) -> Places:
         elsewhere = Client(headers={"user-agent": device})
         elsewhere.force_login(user)
         elsewhere.get("/accounts/sessions/")
-    return {"careful": user.pk, "passkey": passkey}
+    keys.revoke(_make_key(user, "Old web shop"))
+    ending = _make_key(user, "Night job", expires_at=timezone.now() + timedelta(days=9))
+    ApiKey.objects.filter(pk=ending.pk).update(last_used_at=timezone.now())
+    key = _make_key(
+        user, "Web shop: thumbnails of all that is uploaded, and their captions",
+        limit_credits=5000, limit_period="month",
+    )  # fmt: skip
+    keys.charge(key, 1234)
+    return {"careful": user.pk, "passkey": passkey, "key": key.pk}
 
 
 def regular(user: User) -> Places:
@@ -135,6 +144,8 @@ def busy(user: User) -> Places:
         ledger.spend(wallet, 3, key=f"s{number}", note="A picture of a cat, 1024 by 1024")
     ledger.hold(wallet, 1384, key="h", expires_in=timedelta(hours=1))
     ledger.revoke(wallet, 34, of="g", key="r", kind="refund")
+    for number in range(keys.MOST_OPEN):
+        _make_key(user, f"Machine {number}")
     _subscribe(user, "active")
     waiting = {"stripe_session_url": "http://127.0.0.1:9", "credits": 500, "total": 475}
     return {"no_receipt": kept.pk} | {
@@ -247,6 +258,13 @@ def _add_passkey(user: User, name: str) -> int:
     }  # fmt: skip
     row: int = WebAuthn.add(user, name, credential).instance.pk
     return row
+
+
+def _make_key(user: User, name: str, **terms: Any) -> ApiKey:
+    key, _ = keys.make(
+        made_by=user, owner=user, name=name, scopes=["balance:read", "credits:spend"], **terms
+    )
+    return key
 
 
 def _order(user: User, credits: int, mode: str) -> Purchase:

@@ -1,4 +1,5 @@
 -- What API v1 does in the database. Raises what the ledger's verbs raise, and
+--   AP001 there is no such user
 --   AP002 the API key's limit leaves less than was asked for
 -- and has written nothing then.
 --
@@ -16,6 +17,21 @@ BEGIN
     RETURN QUERY SELECT * FROM api_answer WHERE scope = p_scope AND key = p_key;
 END $$;
 
+-- Whom a call is about: the API key's owner, or the one that it names by id or email, who has to be that
+-- owner unless it is a service key. NULL: nobody that this key knows.
+CREATE FUNCTION api_user(p_owner bigint, p_id bigint, p_email text) RETURNS bigint
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+DECLARE
+    v_user bigint := p_owner;
+BEGIN
+    IF p_id IS NOT NULL THEN
+        SELECT id INTO v_user FROM accounts_user WHERE id = p_id AND is_active;
+    ELSIF p_email IS NOT NULL THEN
+        SELECT id INTO v_user FROM accounts_user WHERE lower(email) = lower(p_email) AND is_active;
+    END IF;
+    RETURN CASE WHEN p_owner IS NULL OR v_user = p_owner THEN v_user END;
+END $$;
+
 -- An entry as `api.entries.Entry` has it.
 CREATE FUNCTION api_entry(p_entry credits_entry) RETURNS text LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -27,24 +43,28 @@ BEGIN
         p_entry.kind, p_entry.amount, p_entry.owed, p_entry.balance, to_json(p_entry.note));
 END $$;
 
--- `POST /spend` in one round trip: claim, spend, count, keep. Most requests are spends, and with a
+-- `POST /spend` in one round trip: whose, claim, count, spend, keep. Most requests are spends, and with a
 -- statement for each step they took twice as long, most of that time with the wallet locked.
 CREATE FUNCTION api_spend(
-    p_scope text, p_key text, p_fingerprint bytea, p_user bigint, p_amount bigint, p_note text,
-    p_actor bigint, p_api_key bigint, p_limit bigint, p_begins_on date
+    p_scope text, p_key text, p_fingerprint bytea, p_owner bigint, p_id bigint, p_email text,
+    p_amount bigint, p_note text, p_api_key bigint, p_limit bigint, p_begins_on date
 ) RETURNS api_answer LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     v_ledger_key text := format('api:%s:%s', p_scope, p_key);
+    v_user bigint := api_user(p_owner, p_id, p_email);
     v_answer api_answer;
     v_wallet bigint;
     v_entry credits_entry;
     v_available bigint;
 BEGIN
+    IF v_user IS NULL THEN
+        RAISE EXCEPTION 'no such user' USING ERRCODE = 'AP001';
+    END IF;
     SELECT * INTO v_answer FROM api_claim(p_scope, p_key);
     IF FOUND THEN
         RETURN v_answer;
     END IF;
-    SELECT id INTO v_wallet FROM credits_wallet WHERE user_id = p_user;
+    SELECT id INTO v_wallet FROM credits_wallet WHERE user_id = v_user;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'not enough credits' USING ERRCODE = 'CR003', DETAIL = 0;
     END IF;
@@ -57,7 +77,7 @@ BEGIN
         RAISE EXCEPTION 'the limit is reached' USING ERRCODE = 'AP002';
     END IF;
     v_entry := credits_take(
-        v_wallet, 'spend', 'spent', p_amount, v_ledger_key, p_note, p_actor);
+        v_wallet, 'spend', 'spent', p_amount, v_ledger_key, p_note, p_owner);
     SELECT balance - held INTO v_available FROM credits_wallet WHERE id = v_wallet;
     INSERT INTO api_answer (scope, key, fingerprint, status, body)
         VALUES (p_scope, p_key, p_fingerprint, 201,

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import uuid
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -43,13 +44,46 @@ def test_what_is_no_key_opens_nothing(ada, token):
     assert refused.value.code == "invalid_api_key"
 
 
+def test_a_form_makes_one_key(ada):
+    form = uuid.uuid4()
+    _, token = make(ada, request_id=form)
+    with pytest.raises(keys.MadeBefore):
+        make(ada, request_id=form)
+    assert keys.admit(token) == ApiKey.objects.get()
+    for _ in range(2):
+        make(ada)
+    assert ApiKey.objects.count() == 3
+
+
+def test_what_is_over_counts_no_more(ada, monkeypatch):
+    monkeypatch.setattr(keys, "MOST_OPEN", 1)
+    make(ada, expires_at=timezone.now() - timedelta(seconds=1))
+    key, _ = make(ada)
+    with pytest.raises(keys.TooManyKeys):
+        make(ada)
+    keys.make(made_by=ada, owner=None, name="Service", scopes=[])
+    keys.revoke(key)
+    make(ada)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_at_once_make_one_of_a_form_and_no_more_than_there_can_be(ada, at_once, monkeypatch):
+    form = uuid.uuid4()
+    made = at_once(4, lambda index: make(ada, request_id=form))
+    assert [type(one) for one in made if not isinstance(one, tuple)] == [keys.MadeBefore] * 3
+    monkeypatch.setattr(keys, "MOST_OPEN", 3)
+    made = at_once(6, lambda index: make(ada))
+    assert [type(one) for one in made].count(keys.TooManyKeys) == 4
+    assert ApiKey.objects.count() == 3
+
+
 def test_a_revoked_key_opens_nothing_at_once(ada):
     key, token = make(ada)
-    keys.revoke(key)
+    assert keys.revoke(key) is True
     with pytest.raises(keys.KeyRevoked):
         keys.admit(token)
     first = key.revoked_at
-    keys.revoke(key)
+    assert keys.revoke(key) is False
     assert key.revoked_at == first
 
 
@@ -124,6 +158,10 @@ def test_a_limit_holds_for_its_period(ada, monkeypatch, period, now, begins, end
     keys.charge(key, 40)
     keys.give_back(key.pk, day, 30)
     assert ApiKeySpending.objects.get().credits == 70
+    other, _ = make(ada, limit_credits=100, limit_period=period)
+    assert keys.spent([key, other, make(ada)[0]]) == {key.pk: 70, other.pk: 0}
+    monkeypatch.setattr(timezone, "now", lambda: datetime(*ends, tzinfo=UTC))
+    assert keys.spent([key]) == {key.pk: 0}
 
 
 def test_a_first_charge_over_the_limit_is_refused(ada):

@@ -88,12 +88,9 @@ def test_the_round_trips_of_each_request(rich, make_key):
     program = Program(make_key(rich)[1])
     service = Program(make_key(None)[1])
     hold = program.post("holds", "h", amount=20, expires_in=60).json()["id"]
-    for count, call in {
-        1: lambda: program.get("ping"),
-        2: lambda: program.post("spend", "1", amount=1),
-        3: lambda: service.post("spend", "1", amount=1, user=rich.pk),
-    }.items():
-        assert len(queries_of(call)) == count
+    assert len(queries_of(lambda: program.get("ping"))) == 1
+    assert len(queries_of(lambda: program.post("spend", "1", amount=1))) == 2
+    assert len(queries_of(lambda: service.post("spend", "1", amount=1, user=rich.email))) == 2
     assert len(queries_of(lambda: program.get("balance"))) == 2
     assert len(queries_of(lambda: program.get("entries", limit=100))) == 3
     assert len(queries_of(lambda: program.get("quote", credits=500))) == 2

@@ -16,8 +16,8 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import closing as accounts_closing
-from accounts import preferences
-from accounts.models import Session, User
+from accounts import keys, preferences
+from accounts.models import ApiKey, Session, User
 from billing import checkout, closing, mails, stripe_api, webhooks
 from billing.models import BalanceAlert, Event, Mail, Purchase, StripeCustomer, Subscription
 from credits import adjustments, ledger
@@ -128,6 +128,14 @@ def test_it_ends_erases_and_keeps_what_it_says(browser, ada, staff, sandbox):
     LogEntry.objects.log_actions(
         staff.pk, User.objects.filter(pk=ada.pk), CHANGE, "x", single_object=True
     )
+    key, token = keys.make(
+        made_by=ada, owner=ada, name="Lovelace's laptop", scopes=["balance:read"]
+    )
+    over = keys.make(made_by=ada, owner=ada, name="Ada Lovelace", scopes=["balance:read"])[0]
+    keys.revoke(over)
+    LogEntry.objects.log_actions(
+        staff.pk, ApiKey.objects.filter(pk=over.pk), CHANGE, "x", single_object=True
+    )
     assert personal_data_left() != []
     mail.outbox.clear()
 
@@ -153,6 +161,12 @@ def test_it_ends_erases_and_keeps_what_it_says(browser, ada, staff, sandbox):
     assert (ada.is_active, ada.has_usable_password()) == (False, False)
     assert (ada.language, ada.time_zone) == ("", "")
     assert ada.closed_at is not None
+    key.refresh_from_db()
+    assert key.revoked_at is not None
+    assert ApiKey.objects.get(pk=over.pk).revoked_at == over.revoked_at
+    assert {one.name for one in ApiKey.objects.all()} == {ada.email}
+    with pytest.raises(keys.KeyRefused):
+        keys.admit(token)
     (customer,) = sandbox.objects("customer")
     assert customer["deleted"] is True
     assert [found["status"] for found in sandbox.objects("subscription")] == ["canceled"]
@@ -172,7 +186,7 @@ def test_it_ends_erases_and_keeps_what_it_says(browser, ada, staff, sandbox):
     ]
     assert not Mail.objects.filter(key="unsent").exists()
     assert BalanceAlert.objects.get().threshold == 0
-    assert LogEntry.objects.count() == 2
+    assert LogEntry.objects.count() == 3
 
 
 def test_the_events_still_tell_about_the_money(browser, ada, sandbox, client):

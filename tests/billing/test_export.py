@@ -11,8 +11,8 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts import preferences
-from accounts.models import User
+from accounts import keys, preferences
+from accounts.models import ApiKey, User
 from billing import export, mails
 from billing.models import (
     BalanceAlert,
@@ -31,7 +31,8 @@ URL = "/dashboard/account/export"
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 LISTS = [
     "purchases", "subscriptions", "plan_changes", "charges", "disputes", "refunds", "entries",
-    "lots", "holds", "transfers", "adjustments", "mails", "stripe_events",
+    "lots", "holds", "transfers", "adjustments", "api_keys", "api_key_spending", "mails",
+    "stripe_events",
 ]  # fmt: skip
 
 
@@ -78,6 +79,11 @@ def fill(user: User, mark: str, staff: User) -> None:
     Adjustment.objects.create(user=user, amount=5, reason=f"{mark}!", key=mark, asked_by=staff)
     mails.tell(user, "restored", f"charge:{mark}", credits=500)
     BalanceAlert.objects.create(user=user, threshold=100)
+    key, _ = keys.make(
+        made_by=user, owner=user, name=f"key of {mark}", scopes=["credits:spend"],
+        limit_credits=50, limit_period="day",
+    )  # fmt: skip
+    keys.charge(key, 20)
     secret = {"secret": f"{mark} secret", "name": f"app of {mark}"}
     Authenticator.objects.create(user=user, type="totp", data=secret, created_at=DAY)
     Event.objects.create(
@@ -128,6 +134,16 @@ def test_it_is_everything_about_oneself(browser, user, other_user, staff):
     entries = data["entries"]
     assert [entry["amount"] for entry in entries] == [500, -20, -40]
     assert entries[1]["note"] == "Für ada: “ok”"
+    key = ApiKey.objects.get(user=user)
+    assert data["api_keys"] == [
+        {"id": key.pk, "name": "key of ada", "prefix": key.prefix, "scopes": ["credits:spend"],
+         "created_at": data["api_keys"][0]["created_at"], "last_used_at": None,
+         "expires_at": None, "revoked_at": None, "limit_credits": 50, "limit_period": "day"},
+    ]  # fmt: skip
+    assert (data["api_key_spending"][0]["key_id"], data["api_key_spending"][0]["credits"]) == (
+        key.pk,
+        20,
+    )
     event = data["stripe_events"][0]
     assert event["payload"]["data"]["object"]["email"] == "ada@x.example"
 
@@ -136,8 +152,8 @@ def test_every_column_is_thought_of(browser, user, staff):
     """A new table that refers to users is exported, or named here with the reason why not."""
     known = {
         # Exported.
-        "account_emailaddress", "accounts_session", "billing_balancealert", "billing_mail",
-        "mfa_authenticator",
+        "account_emailaddress", "accounts_apikey", "accounts_session",
+        "billing_balancealert", "billing_mail", "mfa_authenticator",
         "billing_purchase", "billing_stripecustomer", "billing_subscription", "credits_adjustment",
         "credits_wallet", "socialaccount_socialaccount", "usersessions_usersession",
         # What one did as staff is the shop's; ids only.

@@ -6,12 +6,15 @@ Each test plants some, has something fail, and looks through all that came out.
 import http.server
 import json
 import logging
+import runpy
 import threading
 from collections.abc import Iterator
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from gunicorn.config import Config
+from gunicorn.http.errors import InvalidHeader
 
 from billing import stripe_api
 from billing.models import Event, StripeCustomer
@@ -26,9 +29,12 @@ LOCAL = "PLANTEDlocal"
 KEY = "sk_" + "test_" + "PLANTEDkey"
 SIGNING = "whsec_" + "PLANTEDsigning"
 CLIENT = "pi_3ABC_secret_" + "PLANTEDclient"
+API_KEY = "dcs_" + "PLANTED" + "-_9" * 12
+BASIC = "PLANTEDbasic=="
 PLANTED = (CARD, "4000 0566 5566 5556", "PLANTED")
 SITE = "PLANTEDsite-key-of-32-characters-or-more"
 TOLD = f"{KEY} {SIGNING} {CLIENT} {CARD} 4000 0566 5566 5556 PLANTEDdatabase PLANTEDmail {SITE}"
+SENT = f"{API_KEY} 'Authorization': 'Bearer PLANTEDbearer' authorization=Basic {BASIC}"
 
 
 @pytest.fixture(autouse=True)
@@ -158,6 +164,44 @@ def test_a_page_that_breaks_tells_no_secret(client, log, monkeypatch, settings, 
     assert_clean(log.getvalue())
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_request_with_a_key_that_breaks_does_not_tell_it(
+    client, log, monkeypatch, settings, debug
+):
+    def fall(*args: object) -> None:
+        received = {"Authorization": f"Bearer {API_KEY}"}
+        quoted = repr(received), (b"authorization", API_KEY.encode()), f"/?{API_KEY}"  # noqa: F841 (shown)
+        raise RuntimeError(SENT)
+
+    monkeypatch.setattr("billing.pricing.load_tiers", fall)
+    settings.DEBUG = debug
+    client.raise_request_exception = False
+    for scheme in (f"Bearer {API_KEY}", f"bearer  {API_KEY}", f"Basic {BASIC}"):
+        for path in ("/credits", "/api/billing/quote?credits=500", f"/nowhere?key={API_KEY}"):
+            answer = client.get(path, headers={"Authorization": scheme})
+            assert answer.status_code in (404, 500)
+            if answer.status_code == 500:
+                assert ("RuntimeError" in answer.content.decode()) == debug
+                assert_clean(answer.content.decode())
+    assert "RuntimeError: *** 'Authorization': 'Bearer ***' authorization=Basic ***" in (
+        log.getvalue()
+    )
+    assert_clean(log.getvalue())
+
+
+def test_the_web_server_does_not_log_the_key_of_a_header_that_it_can_not_read(tmp_path):
+    config = Config()
+    config.set("logger_class", runpy.run_path("gunicorn.conf.py")["logger_class"])
+    config.set("errorlog", str(tmp_path / "log"))
+    log = config.logger_class(config)
+    error = InvalidHeader(f"Authorization Bearer {API_KEY}")
+    log.warning("Invalid request from ip=%s: %s", "203.0.113.7", error)
+    log.exception("told %s", SENT)
+    written = (tmp_path / "log").read_text()
+    assert "Invalid HTTP Header: 'Authorization Bearer ***'" in written
+    assert_clean(written)
+
+
 def test_every_logger_is_cleaned(log):
     logging.getLogger("billing.anything").error("told %s", TOLD)
     logging.getLogger("somebody.elses").error("told %s", TOLD, exc_info=ValueError(TOLD))
@@ -251,6 +295,15 @@ def test_what_is_deep_or_strange_is_hidden_or_shown_but_never_breaks():
         ("evt_4242424242424242", "evt_4242424242424242"),
         ("seti_1_secret_abc", "***"),
         ("an rk_live_abc here", "an *** here"),
+        ("dcp_" + "abcde", "***"),
+        ("dcp_abcd…", "dcp_abcd…"),  # how it begins, to tell keys apart
+        ("GET /x?k=%22dcs_" + 43 * "-" + "%22", "GET /x?k=%22***%22"),
+        (
+            "&#x27;Authorization&#x27;: &#x27;Basic YTpi&#x27;",
+            "&#x27;Authorization&#x27;: &#x27;Basic ***&#x27;",
+        ),
+        ("AUTHORIZATION: token-alone", "AUTHORIZATION: ***"),
+        ("Authorization is required", "Authorization is required"),
     ],
 )
 def test_what_looks_like_a_secret(text, clean):

@@ -6,9 +6,11 @@ looked at as soon as there is a way to it. What is data of the tests begins with
 
 import json
 import re
+import uuid
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urldefrag, urljoin, urlsplit
 
 import pytest
@@ -19,7 +21,8 @@ from django.urls import Resolver404, resolve, reverse
 from django.utils import timezone
 from django.utils.translation import trans_real
 
-from accounts.models import User
+from accounts import keys
+from accounts.models import ApiKey, User
 from billing.models import Event, Mail, PlanChange, Purchase, Reconciliation, Refund, Subscription
 from billing.reconciliations import KINDS, STEPS
 from credits import adjustments, ledger
@@ -29,14 +32,19 @@ pytestmark = pytest.mark.django_db
 VISITS = 2
 """How often a view is looked at with the same names in its query."""
 
+NEW_KEY = {
+    "request_id": uuid.uuid4(), "name": "zz", "scopes": ["balance:read"], "expires_in": "30",
+    "limit_period": "day",
+}  # fmt: skip
 SKIPPED = ("/api/", "/static/", "/admin/jsi18n/", "/admin/logout/")
 AGAIN = re.compile(r"[?&](_changelist_filters|_facets|e|o|p)=")
 """The same pages of the admin in another order."""
 
 # Data, and names that are the same in every language.
 DATA = re.compile(
-    r"zz[\w.@:-]*|\{\".*\}|pbkdf2_sha256|\w+\*{4,}|\bI[dD]\b"
+    r"zz[\w.@:-]*|\{\".*\}|pbkdf2_sha256|[\w/+]+\*{4,}|\bI[dD]\b"
     r"|Dynamic Credits|English|Deutsch|UTC|JSON|CSV|Stripe|usd"
+    r"|\bdc[ps]_[\w-]+|\b[a-z]+:[a-z]+\b"
     r"|\b(cs|cus|evt|in|pi|re|sub|ch)_\w+|\b[a-z_]+(\.[a-z_]+)+\b|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 )
 # Rows of Django's own and what is on record, in the language of whoever has made them; places of
@@ -66,6 +74,9 @@ def ada() -> User:
         wallet, 50, key="zzp", kind="promotion", category="promotional", note="zz", expires_at=soon
     )
     ledger.spend(wallet, 3, key="zzs", note="zz")
+    for period in ApiKey.Period.values:
+        make_key(user, limit_credits=5, limit_period=period, expires_at=soon)
+    keys.revoke(make_key(user))
     ledger.hold(wallet, 100, key="zzh", expires_in=timedelta(hours=1))
     ledger.revoke(wallet, 1234, of="zzg", key="zzr", kind="refund")
     order = {
@@ -83,6 +94,10 @@ def ada() -> User:
     )
     Mail.objects.create(user=user, kind="renewal", key="zzm", context={"credits": 5, "total": 9})
     return user
+
+
+def make_key(user: User, **terms: Any) -> ApiKey:
+    return keys.make(made_by=user, owner=user, name="zz", scopes=ApiKey.Scope.values, **terms)[0]
 
 
 @pytest.fixture
@@ -195,6 +210,10 @@ def test_what_is_said_of_a_form_is_translated(pseudo, client, ada, dead_stripe):
         (client, "/dashboard/account/time-zone", {"time_zone": "zz"}),
         (client, "/dashboard/account/time-zone", {"time_zone": "UTC"}),
         (client, "/dashboard/account/close", {"password": "zz"}),
+        (client, "/accounts/reauthenticate/", {"password": "zzpassword"}),
+        (client, "/dashboard/account/keys/new", {"name": " ", "limit_credits": "x"}),
+        (client, "/dashboard/account/keys/new", NEW_KEY),
+        (client, "/dashboard/account/keys/new", NEW_KEY),
         (visitor, "/accounts/login/", {"login": "zz@example.com", "password": "zz"}),
         (visitor, "/accounts/signup/", {"email": "zz", "password1": "1"}),
         (visitor, "/accounts/signup/", {"email": ada.email, "password1": "12345678"}),

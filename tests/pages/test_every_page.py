@@ -49,7 +49,7 @@ NO_PAGES = {
     "admin/accounts/user/add/": "Django's own",
     "admin/accounts/user/<path:object_id>/change/": "Django's own, with one link more",
     "admin/accounts/user/<id>/password/": "Django's own",
-    "admin/(?P<app_label>credits|billing|auth|accounts|account)/$": "Django's own",
+    "admin/(?P<app_label>credits|billing|accounts|auth|account)/$": "Django's own",
 }
 """Addresses that answer none of our pages, and why. Django's own lists and forms are found by
 `is_djangos_own`."""
