@@ -174,10 +174,26 @@ def report(sides: dict[str, Side], about: str, profile: str) -> str:
             "| --- | --- | --- |",
             *costs,
             "",
+            _difference(ping, spend),
+            "",
             profile,
             "",
         ]
-    ).replace("\n\n\n", "\n\n")
+    )
+
+
+def _difference(ping: Side, spend: Side) -> str:
+    """Who works for what a spend does and a ping does not."""
+    more = {
+        name: spend.computed[name] / spend.answers - ping.computed[name] / ping.answers
+        for name in (POSTGRESQL, WEB)
+    }
+    told = ", ".join(f"{name} {seconds * 1e6:,.0f} µs" for name, seconds in more.items())
+    took = sum(load.passed for load in spend.loads) * (os.cpu_count() or 1)
+    return (
+        f"A spend takes more than a ping: {told}. During spends these processes used"
+        f" {spend.computed.total() / took:.0%} of the processors."
+    )
 
 
 # --- The whole of it ---------------------------------------------------------------------------
