@@ -9,7 +9,9 @@ from api.reading import number_in_query
 from credits.models import MAX_CREDITS
 
 Id = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
-Email = Annotated[str, Field(strict=True, max_length=254, pattern=r"^[^\s\x00@]+@[^\s\x00@]+$")]
+Email = Annotated[
+    str, Field(strict=True, max_length=254, pattern=r"^[^\x00-\x20@]+@[^\x00-\x20@]+$")
+]
 
 
 def _kind_of_name(value: Any) -> str:

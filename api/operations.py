@@ -67,6 +67,8 @@ def operation(
             **{refused: _refused(refused, of_it) for refused, of_it in by_status.items()},
         }
     }
+    if scope is not None:
+        documented["x-scope"] = scope
     if takes is not None:
         documented["requestBody"] = {"content": _json_like(takes)}
     return {

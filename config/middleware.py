@@ -93,6 +93,7 @@ class ProgramsMiddleware:
         translation.activate("en")  # as LocaleMiddleware does: the next request has its own
         response = self._answer(request)
         response.setdefault("Cache-Control", "no-store")
+        response.setdefault("Content-Length", str(len(response.content)))
         return response
 
     def _answer(self, request: HttpRequest) -> HttpResponse:
