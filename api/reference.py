@@ -34,11 +34,9 @@ class Field:
     """A parameter, header or field: its name, with the path to it, and what it may hold."""
 
     name: str
-    type: str
+    terms: str
     about: SafeString
-    is_required: bool = False
-    place: str = ""
-    anchor: str = ""
+    anchor: str
     """Where on the page it is explained."""
 
 
@@ -142,6 +140,8 @@ def _codes(operation: Schema) -> Iterator[Code]:
 EXPLAINED: Final = {"user": "signing-in", "Idempotency-Key": "once"}
 """What many operations take, and the part of the page that says what it is."""
 
+PLACES: Final = {"path": "in the address", "query": "in the query", "header": "header"}
+
 _INDENT: Final = "  "
 _LINE: Final = 60
 """Characters that fit beside each other; longer JSON is broken into lines."""
@@ -175,10 +175,13 @@ class _Reading:
             about=[_marked(part) for part in told.get("description", "").split("\n\n")],
             scope=told.get("x-scope", ""),
             parameters=[
-                self._field(one["name"], one["schema"], one["required"], one["in"])
+                self._field(one["name"], one["schema"], one["required"], PLACES[one["in"]])
                 for one in told.get("parameters", [])
             ],
-            bodies=[list(self._fields(body, id)) for body in self._variants(taken.get("schema"))],
+            bodies=[
+                list(self._fields(body, id, is_asked=True))
+                for body in self._variants(taken.get("schema"))
+            ],
             curl=_curl(path, method, told.get("parameters", []), _examples(taken)),
             status=f"{status} {HTTPStatus(int(status)).phrase}",
             answers=[
@@ -207,24 +210,33 @@ class _Reading:
         options = whole.get("oneOf") or whole.get("anyOf")
         return [self._resolve(one) for one in options] if options else [whole]
 
-    def _fields(self, schema: Schema, operation: str, path: str = "") -> Iterator[Field]:
+    def _fields(
+        self, schema: Schema, operation: str, path: str = "", *, is_asked: bool = False
+    ) -> Iterator[Field]:
         """Its fields and theirs, unless they were told before."""
         self.told.setdefault(schema["title"], operation)
         for name, field in schema["properties"].items():
             whole = self._resolve(field)
             inner = self._resolve(whole.get("items", whole))
             place = self.told.get(inner["title"], "") if "properties" in inner else ""
-            yield self._field(path + name, field, name in schema.get("required", ()), anchor=place)
+            is_required = is_asked and name in schema.get("required", ())
+            yield self._field(path + name, field, is_required, anchor=place)
             if "properties" in inner and not place:
                 step = "[]." if "items" in whole else "."
-                yield from self._fields(inner, operation, f"{path}{name}{step}")
+                path_in = f"{path}{name}{step}"
+                yield from self._fields(inner, operation, path_in, is_asked=is_asked)
 
     def _field(
         self, name: str, schema: Schema, is_required: bool, place: str = "", anchor: str = ""
     ) -> Field:
-        anchor = anchor or EXPLAINED.get(name, "")
+        terms = [self._type(schema), *(["required"] if is_required else []), place]
         about = "" if name in EXPLAINED else self._resolve(schema).get("description", "")
-        return Field(name, self._type(schema), _marked(about), is_required, place, anchor)
+        return Field(
+            name,
+            ", ".join(filter(None, terms)),
+            _marked(about),
+            anchor or EXPLAINED.get(name, ""),
+        )
 
     def _type(self, schema: Schema) -> str:
         """What it may hold, in words."""

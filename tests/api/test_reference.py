@@ -43,7 +43,7 @@ def test_each_field_that_is_sent_or_answered_is_told(page):
     assert '{"amount": 5, "note": "12 pages translated"}' in spend
     assert '<code><a href="#list_entries">entry</a></code>' in spend
     assert '"available": 475' in spend
-    assert '<span class="fine">scope <code>credits:spend</code></span>' in spend
+    assert '<span class="fine">needs <code>credits:spend</code></span>' in spend
     assert '<a href="#insufficient_credits"><code>insufficient_credits</code></a>' in spend
     report = section(page, "report_usage")
     assert "list of 1 to 1000 objects" in report

@@ -87,7 +87,9 @@ def test_help_says_first_where_the_credits_are(client: Client):
 @pytest.mark.parametrize("path", ["/", "/credits", "/help", "/accounts/login/", "/nowhere"])
 def test_every_page_leads_to_help_and_the_texts(client: Client, path):
     footer = client.get(path).content.decode().partition("<footer")[2]
-    assert re.findall(r'href="([^"]+)"', footer) == ["/help", "/terms", "/privacy", "/refunds"]
+    assert re.findall(r'href="([^"]+)"', footer) == [
+        *("/help", "/api/docs", "/terms", "/privacy", "/refunds")
+    ]
 
 
 @pytest.mark.parametrize("path", PUBLIC)
