@@ -156,17 +156,30 @@ def charge(key: ApiKey, credits: int) -> date | None:
     Answers the day on which the period began, for `give_back`; None without a limit. Of requests at
     once the second waits for the first, so the limit is exact. Raises `LimitReached`.
     """
+    begins_on = period_of(key)
+    if begins_on is None:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT accounts_charge(%s, %s, %s, %s)",
+            [key.pk, begins_on, credits, key.limit_credits],
+        )
+        if cursor.fetchone() == (True,):
+            return begins_on
+    raise limit_reached(key, begins_on)
+
+
+def period_of(key: ApiKey) -> date | None:
+    """The day on which the present period of the key's limit began; None without a limit."""
     if key.limit_credits is None:
         return None
-    begins_on = _begin_of(key.limit_period, timezone.now().astimezone(UTC).date())
-    with connection.cursor() as cursor:
-        cursor.execute(_CHARGE, {"key": key.pk, "day": begins_on, "credits": credits,
-                                 "limit": key.limit_credits})  # fmt: skip
-        if cursor.fetchone() is not None:
-            return begins_on
+    return _begin_of(key.limit_period, timezone.now().astimezone(UTC).date())
+
+
+def limit_reached(key: ApiKey, begins_on: date) -> LimitReached:
     spending = ApiKeySpending.objects.filter(key=key, begins_on=begins_on).first()
-    raise LimitReached(
-        key.limit_credits,
+    return LimitReached(
+        key.limit_credits or 0,
         spending.credits if spending else 0,
         datetime.combine(_end_of(key.limit_period, begins_on), datetime.min.time(), UTC),
     )
@@ -217,9 +230,3 @@ _ADMIT: Final = (
     f"SELECT {', '.join(f'(key).{field.column}' for field in _FIELDS)}, is_open, wait "  # noqa: S608 (ours)
     "FROM accounts_admit(%s, %s, make_interval(secs => %s))"
 )
-_CHARGE: Final = """
-    INSERT INTO accounts_apikeyspending AS spending (key_id, begins_on, credits)
-    SELECT %(key)s, %(day)s, %(credits)s WHERE %(credits)s <= %(limit)s
-    ON CONFLICT (key_id, begins_on) DO UPDATE SET credits = spending.credits + excluded.credits
-        WHERE spending.credits + excluded.credits <= %(limit)s
-    RETURNING credits"""

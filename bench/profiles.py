@@ -5,7 +5,7 @@ import pstats
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psycopg
 from django.db import connection, connections
@@ -21,14 +21,20 @@ PARTS = (
 )
 
 
-def of_spending(database: str, prepare: Callable[[], Operation], times: int) -> str:
+def of_spending(
+    database: str,
+    prepare: Callable[[], Operation],
+    times: int,
+    what: str = "One client's spend from Python",
+    parts: Sequence[tuple[str, str]] = PARTS,
+) -> str:
     """Markdown about one client that spends so many times."""
     connections.close_all()
     connection.settings_dict["NAME"] = database
     with psycopg.connect(address(database), autocommit=True) as observer:
         observer.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         observer.execute("SELECT pg_stat_reset()")
-        in_python = _python(prepare, times)
+        in_python = _python(prepare, times, what, parts)
         observer.execute(f"ALTER DATABASE {database} SET pg_stat_statements.track = 'all'")
         connections.close_all()
         observer.execute("SELECT pg_stat_statements_reset()")
@@ -41,7 +47,9 @@ def of_spending(database: str, prepare: Callable[[], Operation], times: int) -> 
     return f"{in_python}\n\n{in_database}\n\n{updates}"
 
 
-def _python(prepare: Callable[[], Operation], times: int) -> str:
+def _python(
+    prepare: Callable[[], Operation], times: int, what: str, parts: Sequence[tuple[str, str]]
+) -> str:
     operation = prepare()
     for _ in range(WARM_UP):
         operation()
@@ -58,11 +66,11 @@ def _python(prepare: Callable[[], Operation], times: int) -> str:
     for (path, _, name), (_, _, own, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
         if name == "wait" and "/psycopg/" in path:
             continue  # for the database
-        shares[next((part for inside, part in PARTS if inside in path), "Python itself")] += own
+        shares[next((part for inside, part in parts if inside in path), "Python itself")] += own
     total = sum(shares.values())
     told = ", ".join(f"{part} {own / total:.0%}" for part, own in shares.most_common())
     return (
-        f"One client's spend from Python takes {passed / times * 1e6:.0f} µs, of which its process"
+        f"{what} takes {passed / times * 1e6:.0f} µs, of which its process"
         f" computes {busy / times * 1e6:.0f} µs and otherwise waits for the database. Of what it"
         f" computes, by cProfile: {told}."
     )

@@ -6,7 +6,7 @@ order: method, sign-in, CSRF, size, media type, JSON, fields.
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 from urllib.parse import urlencode
 
@@ -28,17 +28,25 @@ class Refusal(Exception):
     """An answer that ends the request: nothing was done."""
 
     def __init__(
-        self, status: int, code: str, error: str, *, field: str | None = None, **extra: object
+        self,
+        status: int,
+        code: str,
+        error: str,
+        *,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **extra: object,
     ) -> None:
         super().__init__(error)
         self.status = status
+        self.headers = headers
         self.body: dict[str, object] = {"error": error, "code": code}
         if field is not None:
             self.body["field"] = field
         self.body |= extra
 
     def response(self) -> JsonResponse:
-        return JsonResponse(self.body, status=self.status)
+        return JsonResponse(self.body, status=self.status, headers=self.headers)
 
 
 def endpoint(*methods: str, public: bool = False, page: bool = False) -> Callable[[View], View]:
@@ -87,7 +95,21 @@ def endpoint(*methods: str, public: bool = False, page: bool = False) -> Callabl
 
 def json_body(request: HttpRequest, *fields: str) -> dict[str, Any]:
     """The request's JSON object; raises `Refusal` unless it has only these fields, each once."""
-    body = raw_body(request, JSON_LIMIT)
+    data = json_object(request, raw_body(request, JSON_LIMIT))
+    for name in data:
+        if name not in fields:
+            raise Refusal(
+                400,
+                "unknown_field",
+                _("There is no such field here; it takes %(fields)s.")
+                % {"fields": ", ".join(fields) or _("none")},
+                field=name[:100],
+            )
+    return data
+
+
+def json_object(request: HttpRequest, body: bytes) -> dict[str, Any]:
+    """The JSON object that a request's body is, no name twice in it; raises `Refusal`."""
     if request.content_type != "application/json":
         raise Refusal(
             415, "unsupported_media_type", _("Send JSON with Content-Type: application/json.")
@@ -103,15 +125,6 @@ def json_body(request: HttpRequest, *fields: str) -> dict[str, Any]:
         raise Refusal(400, "invalid_json", _("The body is not valid JSON.")) from None
     if not isinstance(data, dict):
         raise Refusal(400, "invalid_json", _("The body must be a JSON object."))
-    for name in data:
-        if name not in fields:
-            raise Refusal(
-                400,
-                "unknown_field",
-                _("There is no such field here; it takes %(fields)s.")
-                % {"fields": ", ".join(fields) or _("none")},
-                field=name[:100],
-            )
     return data
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Final
 
+from django.conf import settings
 from django.db import Error, OperationalError, close_old_connections, connection
+from django.utils.module_loading import import_string
 
 from accounts import devices
 from billing import abandoned, low_balance, mails
@@ -41,6 +43,12 @@ JOBS: Final = (
     Job("old webhooks", 3600, messages.forget_old),
 )
 
+
+def jobs() -> tuple[Job, ...]:
+    """All of them, in their order: ours, and those of apps that this one does not import."""
+    return sum((import_string(name) for name in settings.WORKER_JOBS), start=JOBS)
+
+
 TICK: Final = 1
 """Seconds between two looks at what is due."""
 
@@ -50,12 +58,13 @@ SIGN_OF_LIFE: Final = 600
 
 def run_forever(stop: Event) -> None:
     """Do each job when it is due, until told to stop; then the one under way is finished."""
-    next_at = dict.fromkeys(JOBS, 0.0)
-    done = dict.fromkeys(JOBS, 0)
+    every_job = jobs()
+    next_at = dict.fromkeys(every_job, 0.0)
+    done = dict.fromkeys(every_job, 0)
     told_at = time.monotonic()
-    logger.info("The worker runs: %s.", ", ".join(job.name for job in JOBS))
+    logger.info("The worker runs: %s.", ", ".join(job.name for job in every_job))
     while not stop.is_set():
-        for job in JOBS:
+        for job in every_job:
             if stop.is_set() or time.monotonic() < next_at[job]:
                 continue
             done[job] += attempt(job) or 0
@@ -64,9 +73,9 @@ def run_forever(stop: Event) -> None:
             logger.info(
                 "The worker runs. Done in the last %d minutes: %s.",
                 SIGN_OF_LIFE // 60,
-                ", ".join(f"{job.name} {done[job]:,}" for job in JOBS),
+                ", ".join(f"{job.name} {done[job]:,}" for job in every_job),
             )
-            done = dict.fromkeys(JOBS, 0)
+            done = dict.fromkeys(every_job, 0)
             told_at = time.monotonic()
         stop.wait(TICK)
     logger.info("The worker ends.")

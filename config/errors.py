@@ -115,6 +115,14 @@ def no_endpoint(request: HttpRequest, rest: str) -> HttpResponse:
 no_endpoint.gate = not_found  # type: ignore[attr-defined]
 
 
+def method_not_allowed(allowed: str) -> HttpResponse:
+    response = _json(
+        405, "method_not_allowed", _("This address takes %(methods)s.") % {"methods": allowed}
+    )
+    response["Allow"] = allowed
+    return response
+
+
 def too_many_requests(request: HttpRequest) -> HttpResponse:
     """429 by one of allauth's limits, and when it has passed at the latest."""
     match = request.resolver_match

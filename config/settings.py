@@ -150,6 +150,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.middleware.PrivateMiddleware",
     "config.middleware.BusyMiddleware",
+    "config.middleware.ProgramsMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -361,6 +362,8 @@ ADJUSTMENT_LIMIT = whole_number("ADJUSTMENT_LIMIT", 10_000, at_least=0)
 
 # Below how many credits a buyer who chose no other number gets a mail; 0 is never.
 LOW_BALANCE_CREDITS = whole_number("LOW_BALANCE_CREDITS", 100, at_least=0)
+# What the worker does for the apps above billing, which doesn't know them.
+WORKER_JOBS = ["api.jobs.JOBS"]
 # How many requests an API key may make, unless it has a number of its own.
 API_REQUESTS_PER_MINUTE = whole_number("API_REQUESTS_PER_MINUTE", 600, at_least=1)
 # Whether outgoing webhooks may go to this machine and private networks, and without https.

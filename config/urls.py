@@ -10,8 +10,10 @@ from accounts import preferences
 from accounts.confirmation import ConfirmEmail, mail_sent
 from accounts.devices import devices
 from accounts.second_step import pages as second_step
+from api import reference, v1
 from billing import account_pages, alerts, key_pages, pages, plan_pages, views
 from config import errors
+from config.middleware import PROGRAMS
 from usage.pages import usage
 from website import crawlers
 from website import pages as website
@@ -55,6 +57,9 @@ urlpatterns = [
     path("api/billing/purchases/<uuid:purchase_id>", views.purchase, name="purchase_api"),
     path("api/billing/portal-link", views.portal_link, name="portal_link"),
     path("api/billing/webhook", views.webhook, name="webhook"),
+    path("api/docs", reference.reference, name="api_docs"),
+    path(f"{PROGRAMS}openapi.json"[1:], v1.openapi, name="openapi"),
+    path(PROGRAMS[1:], v1.api.urls),
     path("api/<path:rest>", errors.no_endpoint),
     path("language", preferences.switch_language, name="language"),
     # Ours in place of allauth's, under its names.

@@ -402,7 +402,7 @@ def expire_due(progress: Callable[[Sequence[int]], Iterable[int]] = iter) -> int
     for wallet_id in progress(due):
         # Who holds a wallet for so long is not waited for: the next run, or verb, gets there.
         with suppress(errors.LedgerBusy):
-            _run("SELECT credits_settle_now(%s)", [wallet_id], None)
+            run("SELECT credits_settle_now(%s)", [wallet_id], None)
             settled += 1
     return settled
 
@@ -434,7 +434,7 @@ def _checked(key: str) -> str:
 def _call(model: type[Row], function: str, values: list[Any], amount: int | None = None) -> Row:
     """Call one of the verbs in SQL, and make a model of the row that it answers."""
     columns, names = _columns(model)
-    row = _run(f"SELECT {columns} FROM {function}", values, amount)  # noqa: S608 (ours)
+    row = run(f"SELECT {columns} FROM {function}", values, amount)  # noqa: S608 (ours)
     return model.from_db(connection.alias, names, row)
 
 
@@ -445,7 +445,11 @@ def _columns(model: type[models.Model]) -> tuple[str, list[str]]:
     return ", ".join(str(field.column) for field in fields), [field.attname for field in fields]
 
 
-def _run(statement: str, values: list[Any], amount: int | None) -> tuple[Any, ...]:
+def run(statement: str, values: list[Any], amount: int | None = None) -> tuple[Any, ...]:
+    """One statement that calls verbs in SQL: for functions that do more in the same round trip.
+
+    `amount` is what the refusals name. Raises what the verbs do, and `DatabaseError` for the rest.
+    """
     for tries_left in reversed(range(TRIES)):
         # A transaction that has failed can't be tried again from within.
         is_last = connection.in_atomic_block or not tries_left
@@ -456,7 +460,10 @@ def _run(statement: str, values: list[Any], amount: int | None) -> tuple[Any, ..
             if state in _PASSING and not is_last:
                 time.sleep(random.uniform(0.01, 0.1))  # noqa: S311 (no secret)
                 continue
-            raise (_refusal(state, error, amount) or error) from error
+            refusal = _refusal(state, error, amount)
+            if refusal is None:
+                raise
+            raise refusal from error
     raise AssertionError("unreachable")
 
 

@@ -86,17 +86,16 @@ def history(
 ) -> Page:
     """A page of the history: the newest entries, or those next to an entry's id."""
     if after is not None:
-        lines = _lines(wallet, chosen, "ASC", PAGE_SIZE + 1, ">", after)[::-1]
-        if len(lines) <= PAGE_SIZE:
-            return Page(lines, is_stray=True)
-        lines = lines[1:]
-        return Page(lines, newer=lines[0].id, older=lines[-1].id)
-    cursor = ("",) if before is None else ("<", before)
-    lines = _lines(wallet, chosen, "DESC", PAGE_SIZE + 1, *cursor)
-    older = lines[PAGE_SIZE - 1].id if len(lines) > PAGE_SIZE else None
-    lines = lines[:PAGE_SIZE]
-    newer = lines[0].id if lines and before is not None else None
-    return Page(lines, newer=newer, older=older, is_stray=before is not None and not lines)
+        found = lines(wallet, chosen, PAGE_SIZE + 1, after=after)[::-1]
+        if len(found) <= PAGE_SIZE:
+            return Page(found, is_stray=True)
+        found = found[1:]
+        return Page(found, newer=found[0].id, older=found[-1].id)
+    found = lines(wallet, chosen, PAGE_SIZE + 1, before=before)
+    older = found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None
+    found = found[:PAGE_SIZE]
+    newer = found[0].id if found and before is not None else None
+    return Page(found, newer=newer, older=older, is_stray=before is not None and not found)
 
 
 def export(wallet: Wallet, chosen: Filter) -> Iterator[list[Line]]:
@@ -106,20 +105,28 @@ def export(wallet: Wallet, chosen: Filter) -> Iterator[list[Line]]:
     that works behind a pooler of connections, and holds up neither vacuum nor a deployment.
     """
     last = 0
-    while lines := _lines(wallet, chosen, "ASC", EXPORT_BATCH, ">", last):
-        yield lines
-        last = lines[-1].id
+    while batch := lines(wallet, chosen, EXPORT_BATCH, after=last):
+        yield batch
+        last = batch[-1].id
 
 
-def _lines(
-    wallet: Wallet, chosen: Filter, order: str, limit: int, cursor: str = "", at: int = 0
+def lines(
+    wallet: Wallet,
+    chosen: Filter,
+    limit: int,
+    *,
+    before: int | None = None,
+    after: int | None = None,
 ) -> list[Line]:
-    """At most `limit` lines, in the `order` of their ids ("ASC", "DESC"), after `cursor` ("<", ">")
-    of the id `at`."""
+    """The newest lines, or the next ones before an entry's id, newest first; or those after it,
+    oldest first."""
     # Written as SQL and not through models: to put it together took as long as to run it.
     where, values = _of_days(wallet, chosen)
-    if cursor:
-        where, values = f"{where} AND id {cursor} %s", [*values, at]
+    order = "DESC" if after is None else "ASC"
+    if before is not None:
+        where, values = f"{where} AND id < %s", [*values, before]
+    if after is not None:
+        where, values = f"{where} AND id > %s", [*values, after]
     # One query for each kind, in the order of its index, so that the few purchases among a million
     # spends are not looked for one by one.
     kinds = [(f"{where} AND kind = %s", [*values, kind]) for kind in chosen.kinds]
@@ -127,10 +134,10 @@ def _lines(
         (_PART.format(where=where, order=order), [*values, limit])
         for where, values in kinds or [(where, values)]
     ]
-    lines = _LINES.format(parts=" UNION ALL ".join(part for part, _ in parts), order=order)
+    statement = _LINES.format(parts=" UNION ALL ".join(part for part, _ in parts), order=order)
     paid: list[Any] = [BOUGHT, wallet.pk, wallet.pk, BOUGHT]
     with connection.cursor() as db:
-        db.execute(lines, [*paid, *(value for _, part in parts for value in part), limit])
+        db.execute(statement, [*paid, *(value for _, part in parts for value in part), limit])
         return [Line._make(row) for row in db.fetchall()]
 
 

@@ -86,7 +86,7 @@ def _claim_for(endpoint: Endpoint, count: int) -> list[Delivery]:
         .order_by("next_at", "pk")[:count]
     )
     found = list(due)
-    # Counted before it is tried: one that ends the process must not do so for ever.
+    # The count tells this claim from a later one, whose answer is not undone by a late one.
     Delivery.objects.filter(pk__in=[delivery.pk for delivery in found]).update(
         tries=F("tries") + 1, next_at=Now() + CLAIM
     )
@@ -116,7 +116,9 @@ def _send(delivery: Delivery) -> Answer:
 def _note(delivery: Delivery, answer: Answer) -> bool:
     """Put on record what came of a try. Answers whether it was delivered."""
     found = {"code": answer.code, "answer": answer.text, "error": answer.error}
-    row = Delivery.objects.filter(pk=delivery.pk)
+    row = Delivery.objects.filter(
+        pk=delivery.pk, status=Delivery.Status.WAITING, tries=delivery.tries
+    )
     endpoint = Endpoint.objects.filter(pk=delivery.endpoint_id)
     if answer.is_taken:
         row.update(status=Delivery.Status.DELIVERED, delivered_at=Now(), **found)
@@ -124,7 +126,8 @@ def _note(delivery: Delivery, answer: Answer) -> bool:
         return True
     ends_at = delivery.since + LASTS
     is_last = timezone.now() >= ends_at
-    pause = min(FIRST_PAUSE * 2 ** (delivery.tries - 1), LONGEST_PAUSE)
+    doublings = min(delivery.tries - 1, 20)  # more would be no time any more
+    pause = min(FIRST_PAUSE * 2**doublings, LONGEST_PAUSE)
     row.update(
         status=Delivery.Status.GIVEN_UP if is_last else Delivery.Status.WAITING,
         next_at=min(timezone.now() + pause, max(ends_at, timezone.now())),

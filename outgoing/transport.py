@@ -22,6 +22,7 @@ from requests_hardened.client import HTTPSession
 from requests_hardened.config import Config
 from requests_hardened.ip_filter import InvalidIPAddress, filter_host
 from requests_hardened.ip_filter_adapter import IPFilterAdapter
+from urllib3.exceptions import HTTPError
 
 TIME_LIMIT: Final = 10
 """Seconds that one request may take in all; looking the name up comes on top."""
@@ -78,11 +79,9 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
     with _Limit(TIME_LIMIT) as limit:
         try:
             with _session(limit) as session:
-                answer = _post(session, url, body, headers)
+                return _post(session, limit, url, body, headers)
         except Exception as error:  # noqa: BLE001 (an address can be wrong in any way)
-            answer = Answer(error=_what(error))
-        # Cut off, headers look as if they ended there.
-        return Answer(error=TOO_SLOW) if limit.is_over else answer
+            return Answer(error=TOO_SLOW if limit.is_over else _what(error))
 
 
 def _schemes() -> list[str]:
@@ -116,15 +115,19 @@ def _session(limit: "_Limit") -> requests.Session:
     return session
 
 
-def _post(session: requests.Session, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+def _post(
+    session: requests.Session, limit: "_Limit", url: str, body: bytes, headers: Mapping[str, str]
+) -> Answer:
     # One request a connection, and an answer that is read as it comes: nothing is unpacked.
     own = {"Connection": "close", "Accept-Encoding": "identity"}
     with session.post(url, body, headers={**own, **headers}, stream=True) as response:
-        text = response.raw.read(ANSWER, decode_content=False).decode(errors="replace")
-        error = ""
-        if response.is_redirect:
-            error = "Redirects are not followed."
-        return Answer(response.status_code, text.replace("\0", ""), error)
+        if limit.is_over:  # headers that are cut off look as if they ended there
+            return Answer(error=TOO_SLOW)
+        text = b""
+        with suppress(HTTPError):  # the status code has come: what else it says is only for staff
+            text = response.raw.read(ANSWER, decode_content=False)
+        error = "Redirects are not followed." if response.is_redirect else ""
+        return Answer(response.status_code, text.decode(errors="replace").replace("\0", ""), error)
 
 
 class _Limit:

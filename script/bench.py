@@ -34,7 +34,7 @@ PROFILE = (
 def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all is cleaned up
     settings = postgres.NOT_KEPT if "--short" in arguments else SETTINGS
-    module = "bench.pages" if arguments == ["--pages"] else "bench"
+    module = {"--pages": "bench.pages", "--api": "bench.api"}.get("".join(arguments), "bench")
     with postgres.throwaway((*settings, *PROFILE), on_disk=True) as url:
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 KEPT = (
     *("PATH", "HOME", "LANG", "TMPDIR", "CI", "CHROME", "AXE_SCRIPT", "PLAYWRIGHT_NODEJS_PATH"),
+    "API_FUZZ",  # long: the API against its schema, thousands of requests of each kind
     "LEDGER_FUZZ",  # long: the ledger against its model and its races for half an hour
     "WEBHOOK_FUZZ",  # long: 10,000 mutated webhooks of each kind
     "PAYMENTS_SOAK",  # long: 1,000 purchases, each of their events delivered ten times

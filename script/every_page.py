@@ -99,6 +99,7 @@ PAGES = [
     Page("terms", "/terms"),
     Page("privacy", "/privacy"),
     Page("refunds", "/refunds"),
+    Page("api-docs", "/api/docs"),
     Page("shop", "/credits"),
     Page("shop-cheap", "/credits?credits=20"),
     Page("shop-refused", "/credits?credits=5"),

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
-PUBLIC: Final = ["home", "buy", "help", "terms", "privacy", "refunds"]
+PUBLIC: Final = ["home", "buy", "help", "api_docs", "terms", "privacy", "refunds"]
 PRIVATE: Final = ["/accounts/", "/admin", "/alerts/", "/api/", "/credits/success", "/dashboard"]
 DAY: Final = 24 * 3600
 SECURITY_TXT_LIFE: Final = timedelta(days=180)
@@ -37,7 +37,9 @@ class PublicPages(Sitemap):
 @cache_control(public=True, max_age=DAY)
 @require_safe
 def robots(request: HttpRequest) -> HttpResponse:
-    lines = ["User-agent: *", *(f"Disallow: {path}" for path in PRIVATE)]
+    # The one page among what is for programs; the first line that fits counts.
+    allowed = f"Allow: {reverse('api_docs')}"
+    lines = ["User-agent: *", allowed, *(f"Disallow: {path}" for path in PRIVATE)]
     return _text([*lines, "", f"Sitemap: {settings.BASE_URL}{reverse('sitemap')}"])
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection, connections
 
@@ -72,14 +73,16 @@ def eventually(condition) -> None:
 def jobs(monkeypatch, *runs, every: int = 0) -> list[worker.Job]:
     made = [worker.Job(f"job {number}", every, run) for number, run in enumerate(runs)]
     monkeypatch.setattr(worker, "JOBS", tuple(made))
+    monkeypatch.setattr(settings, "WORKER_JOBS", [])
     monkeypatch.setattr(worker, "TICK", 0.01)
     return made
 
 
 def test_the_jobs_are_these():
-    assert [(job.name, job.every) for job in worker.JOBS] == [
+    assert [(job.name, job.every) for job in worker.jobs()] == [
         ("mails", 2), ("webhooks", 2), ("expiry", 60), ("low balance", 60),
         ("abandoned orders", 3600), ("old sign-ins", 3600), ("old webhooks", 3600),
+        ("lapsed holds", 60), ("old answers", 3600),
     ]  # fmt: skip
 
 
@@ -98,7 +101,8 @@ def test_it_sends_survives_the_loss_of_its_connection_and_ends(user, worker_proc
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert f"The worker runs: {', '.join(job.name for job in worker.JOBS)}." in output
+    jobs_told = ", ".join(job.name for job in worker.jobs())
+    assert f"The worker runs: {jobs_told}." in output
     assert output.endswith("The worker ends.\n")
     assert "Traceback" not in output
     assert Mail.objects.filter(sent_at__isnull=False).count() == 2
@@ -143,12 +147,12 @@ def test_once_does_each_job_once(user, wallet, settings, capsys):
     call_command("worker", once=True)
     assert capsys.readouterr().out.splitlines() == [
         "mails: 0", "webhooks: 0", "expiry: 0", "low balance: 1", "abandoned orders: 0",
-        "old sign-ins: 0", "old webhooks: 0",
+        "old sign-ins: 0", "old webhooks: 0", "lapsed holds: 0", "old answers: 0",
     ]  # fmt: skip
     call_command("worker", once=True)
     assert capsys.readouterr().out.splitlines() == [
         "mails: 1", "webhooks: 0", "expiry: 0", "low balance: 0", "abandoned orders: 0",
-        "old sign-ins: 0", "old webhooks: 0",
+        "old sign-ins: 0", "old webhooks: 0", "lapsed holds: 0", "old answers: 0",
     ]  # fmt: skip
 
 

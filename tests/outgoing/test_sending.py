@@ -275,6 +275,25 @@ def test_a_worker_that_died_leaves_it_to_the_next(receiver, endpoint, user, monk
     assert receiver.ids == [receiver.ids[0]] * 2
 
 
+def test_a_late_answer_does_not_undo_a_later_try(receiver, endpoint, user):
+    tell(user)
+    (late,) = sending._claim([])
+    pass_time(minutes=2, seconds=1)
+    assert sending.send_due() == 1
+    sending._note(late, transport.Answer(error=transport.TOO_SLOW))
+    delivery = Delivery.objects.get()
+    assert (delivery.status, delivery.tries, delivery.code) == (Status.DELIVERED, 2, 204)
+    assert sending.send_due() == 0
+
+
+def test_very_many_tries_do_not_end_the_job(receiver, endpoint, user):
+    receiver.answers = [500]
+    tell(user)
+    Delivery.objects.update(tries=5000)
+    assert sending.send_due() == 0
+    assert Delivery.objects.get().next_at - timezone.now() < timedelta(hours=7)
+
+
 def test_staff_have_it_sent_again(receiver, endpoint, user, staff):
     receiver.answers = [400]
     tell(user)

@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
     def _run_once(self) -> None:
         failed = []
-        for job in worker.JOBS:
+        for job in worker.jobs():
             done = worker.attempt(job)
             if done is None:
                 failed.append(job.name)

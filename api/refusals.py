@@ -1,0 +1,172 @@
+"""Every reason why the API refuses.
+
+One shape for all: `{"error": "<a sentence>", "code": "<stable>", "field"?: "<name>"}`, and for some
+codes what a program needs to go on. The sentences are English, for who writes the program.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Final, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from accounts.keys import LimitReached
+from billing.api import Refusal
+from credits import errors
+from usage.recording import UsageError
+
+
+class Error(TypedDict):
+    """Why nothing was done."""
+
+    error: Annotated[str, Field(description="A sentence in English for who writes the program.")]
+    code: Annotated[str, Field(description="Stable: what the program may decide by.")]
+    field: NotRequired[
+        Annotated[str, Field(description="The field, parameter or header that it is about.")]
+    ]
+    scope: NotRequired[
+        Annotated[str, Field(description="`missing_scope`: what the key would need.")]
+    ]
+    available: NotRequired[
+        Annotated[int, Field(description="`insufficient_credits`: what can be spent now.")]
+    ]
+    needed: NotRequired[
+        Annotated[int, Field(description="`insufficient_credits`: what was asked for.")]
+    ]
+    limit: NotRequired[
+        Annotated[int, Field(description="`spending_limit_reached`: credits a period.")]
+    ]
+    spent: NotRequired[
+        Annotated[int, Field(description="`spending_limit_reached`: credits of them.")]
+    ]
+    resets_at: NotRequired[
+        Annotated[
+            datetime, Field(description="`spending_limit_reached`: when the next period begins.")
+        ]
+    ]
+    held: NotRequired[Annotated[int, Field(description="`hold_exceeded`: what the hold reserves.")]]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A code: its status, an example of its sentence, and what else such an answer holds."""
+
+    status: int
+    error: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+REASONS: Final = {
+    "invalid_json": Reason(400, "The body is not valid JSON."),
+    "bad_request": Reason(400, "The body broke off or can't be read."),
+    "missing_api_key": Reason(401, "Send your API key in the header: Authorization: Bearer <key>."),
+    "invalid_api_key": Reason(401, "There is no such API key."),
+    "expired_api_key": Reason(401, "This API key has expired. Make another one."),
+    "revoked_api_key": Reason(401, "This API key was revoked. Make another one."),
+    "insufficient_credits": Reason(
+        402,
+        "5 credits are needed and 2 are available. Nothing was spent.",
+        {"available": 2, "needed": 5},
+    ),
+    "missing_scope": Reason(
+        403,
+        "This API key may not do that. It would need the scope credits:spend.",
+        {"scope": "credits:spend"},
+    ),
+    "spending_limit_reached": Reason(
+        403,
+        "This API key has spent 998 of its 1000 credits in this period. Nothing was spent.",
+        {"limit": 1000, "spent": 998, "resets_at": "2027-01-01T00:00:00Z"},
+    ),
+    "unknown_user": Reason(404, "There is no such user.", {"field": "user"}),
+    "unknown_hold": Reason(404, "There is no such hold."),
+    "unknown_meter": Reason(404, "There is no such meter.", {"field": "meter"}),
+    "inactive_meter": Reason(409, "This meter takes no usage.", {"field": "meter"}),
+    "no_price_list": Reason(409, "This meter has no price list for 2026-11.", {"field": "meter"}),
+    "idempotency_key_reused": Reason(
+        409,
+        "This key has answered another request. Nothing was done; use a new key.",
+        {"field": "Idempotency-Key"},
+    ),
+    "hold_captured": Reason(409, "The hold was captured before. Nothing was done."),
+    "hold_released": Reason(409, "The hold was released before. Nothing was done."),
+    "hold_lapsed": Reason(409, "The time of the hold is up. Nothing was done."),
+    "hold_exceeded": Reason(
+        409, "Only 20 credits are held. Nothing was spent.", {"held": 20, "field": "amount"}
+    ),
+    "payload_too_large": Reason(413, "The body is larger than 64 KB."),
+    "unsupported_media_type": Reason(415, "Send JSON with Content-Type: application/json."),
+    "invalid_request": Reason(422, "amount must be at least 1.", {"field": "amount"}),
+    "too_late": Reason(422, "Usage is taken for 35 days.", {"field": "at"}),
+    "too_early": Reason(422, "This time is in the future.", {"field": "at"}),
+    "rate_limited": Reason(
+        429, "Too many requests with this key. Nothing was done; try again later."
+    ),
+    "busy": Reason(503, "Busy just now. Nothing was done; try again."),
+    "unavailable": Reason(503, "We can't answer just now. Try again in a minute."),
+}
+
+FIELD_OF: Final = {
+    "unknown_meter": "meter", "inactive_meter": "meter", "no_price_list": "meter",
+    "too_late": "at", "too_early": "at",
+}  # fmt: skip
+
+
+def of(error: Exception) -> Refusal | None:
+    """What a client is told of it; None where it is no fault of the request."""
+    match error:
+        case Refusal():
+            return error
+        case UsageError(code="idempotency_key_reused"):
+            return refusal(
+                error.code,
+                "This key has recorded another event. Nothing was recorded; use a new key.",
+                field="idempotency_key",
+            )
+        case UsageError(code="invalid_quantity"):
+            return refusal("invalid_request", str(error), field="quantity")
+        case UsageError():
+            return refusal(error.code, str(error), field=FIELD_OF.get(error.code))
+        case LimitReached():
+            return refusal(
+                "spending_limit_reached",
+                f"This API key has spent {error.spent} of its {error.limit} credits in this "
+                "period. Nothing was spent.",
+                limit=error.limit,
+                spent=error.spent,
+                resets_at=error.resets_at,
+            )
+        case errors.InsufficientCredits(available=available, needed=needed):
+            return refusal(
+                "insufficient_credits",
+                f"{needed} credits are needed and {available} are available. Nothing was spent.",
+                available=available,
+                needed=needed,
+            )
+        case errors.KeyReused():
+            return reused_key()
+        case errors.HoldCaptured():
+            return refusal("hold_captured")
+        case errors.HoldReleased():
+            return refusal("hold_released")
+        case errors.HoldLapsed():
+            return refusal("hold_lapsed")
+        case errors.HoldExceeded(held=held):
+            return refusal(
+                "hold_exceeded", f"Only {held} credits are held. Nothing was spent.",
+                field="amount", held=held,
+            )  # fmt: skip
+        case errors.UnknownHold():
+            return refusal("unknown_hold")
+    return None
+
+
+def reused_key() -> Refusal:
+    return refusal("idempotency_key_reused", field="Idempotency-Key")
+
+
+def refusal(code: str, error: str = "", *, field: str | None = None, **extra: Any) -> Refusal:
+    """Why a request is refused, in the words of its reason unless there are better ones."""
+    reason = REASONS[code]
+    return Refusal(reason.status, code, error or reason.error, field=field, **extra)
