@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class UserManager(BaseUserManager["User"]):
@@ -114,8 +115,8 @@ class ApiKey(models.Model):
         models.CharField(max_length=20, choices=Scope.choices), verbose_name=_("scopes")
     )
     created_at = models.DateTimeField(_("made"), db_default=Now(), editable=False)
-    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
-    revoked_at = models.DateTimeField(_("revoked"), null=True, editable=False)
+    expires_at = models.DateTimeField(pgettext_lazy("key", "expires"), null=True, blank=True)
+    revoked_at = models.DateTimeField(pgettext_lazy("key", "revoked"), null=True, editable=False)
     # To the minute: not every request writes it.
     last_used_at = models.DateTimeField(_("last used"), null=True, editable=False)
     limit_credits = models.PositiveBigIntegerField(

@@ -8,6 +8,7 @@ from typing import Any, Final
 from django import forms
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from accounts.models import ApiKey
 from credits.models import MAX_CREDITS
@@ -59,7 +60,7 @@ class KeyForm(forms.Form):
         error_messages={"required": _("Choose at least one thing that it may do.")},
     )
     expires_in = forms.ChoiceField(
-        label=_("Expires"),
+        label=pgettext_lazy("key", "Expires"),
         choices=EXPIRY,
         initial=SUGGESTED_EXPIRY,
         widget=forms.Select(attrs={"class": "input"}),

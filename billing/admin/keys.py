@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
 from accounts import keys
 from accounts.models import ApiKey
@@ -28,8 +28,8 @@ from credits.numbers import number
 
 STATES: Final = {
     "open": gettext_lazy("In use"),
-    "expired": gettext_lazy("Expired"),
-    "revoked": gettext_lazy("Revoked"),
+    "expired": pgettext_lazy("key", "Expired"),
+    "revoked": pgettext_lazy("key", "Revoked"),
 }
 
 
