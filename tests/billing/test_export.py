@@ -167,8 +167,11 @@ def test_every_column_is_thought_of(browser, user, staff):
         "usage_event",
         # Sums of these events.
         "usage_day", "usage_month",
+        # What the owner's product was told of these entries and plans, for thirty days.
+        "outgoing_message",
         # What one did as staff is the shop's; ids only.
         "billing_event", "billing_refund", "credits_entry", "django_admin_log",
+        "outgoing_endpoint",
         # Rights of staff.
         "accounts_user_groups", "accounts_user_user_permissions",
     }  # fmt: skip

