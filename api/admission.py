@@ -55,7 +55,7 @@ class BearerKey(AuthBase):
         return key
 
 
-def whose(key: ApiKey, named: int | str | None, field: str = "user") -> User:
+def whose(key: ApiKey, named: int | str | None) -> User:
     """The user whom a call is about: the key's owner, or the one that a service key's call names.
 
     Nobody learns by a personal key who else has an account. No more of the user than the id is
@@ -64,17 +64,20 @@ def whose(key: ApiKey, named: int | str | None, field: str = "user") -> User:
     user_id = key.user_id
     if user_id is None or named is not None:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT api_user(%s, %s, %s)", naming(key, named, field))
+            cursor.execute("SELECT api_user(%s, %s, %s)", naming(key, named))
             (user_id,) = cursor.fetchone()
     if user_id is None:
-        raise refusal("unknown_user", field=field)
+        raise refusal("unknown_user", field="user")
     return User.from_db(connection.alias, ["id"], [user_id])
 
 
 def naming(
     key: ApiKey, named: int | str | None, field: str = "user"
 ) -> tuple[int | None, int | None, str | None]:
-    """What `api_user` finds the user by: the key's owner, an id, an email. Raises `Refusal`."""
+    """What `api_user` finds the user by: the key's owner, an id, an email.
+
+    Raises `Refusal` where a service key names nobody; `field` is where it should have.
+    """
     if named is None and key.user_id is None:
         words = "Name the user by id or email: a service key acts for any of them."
         raise refusal("invalid_request", words, field=field)

@@ -40,7 +40,6 @@ WRITING: Final = (
     "idempotency_key_reused",
 )  # fmt: skip
 
-
 A_TIME: Final = datetime(2026, 11, 25, 9, tzinfo=UTC)
 
 
@@ -85,11 +84,7 @@ def _refused(status: int, codes: list[str]) -> dict[str, Any]:
         "description": f"{TITLES[status]}: {named}.",
         "content": {
             "application/json": {
-                "examples": {
-                    code: {"value": {"error": reason.error, "code": code, **reason.extra}}
-                    for code in codes
-                    for reason in [REASONS[code]]
-                }
+                "examples": {code: {"value": _refusal_for(code)} for code in codes}
             }
         },
     }
@@ -99,6 +94,11 @@ def _refused(status: int, codes: list[str]) -> dict[str, Any]:
             for name, (kind, words) in HEADERS[status].items()
         }
     return refused
+
+
+def _refusal_for(code: str) -> dict[str, Any]:
+    reason = REASONS[code]
+    return {"error": reason.error, "code": code, **reason.extra}
 
 
 # --- Examples ---------------------------------------------------------------------------------

@@ -11,20 +11,12 @@ from pydantic import AwareDatetime, BeforeValidator, Discriminator, Field, Tag
 
 from accounts.keys import LimitReached
 from accounts.models import ApiKey, User
-from api.admission import ProgramRequest, whose
+from api.admission import ProgramRequest, naming, whose
 from api.answers import once, part_by_part
-from api.fields import (
-    ABSENT,
-    UNIQUE_NAME,
-    IdempotencyKey,
-    Input,
-    Output,
-    UserField,
-    Whose,
-)  # fmt: skip
+from api.fields import ABSENT, UNIQUE_NAME, IdempotencyKey, Input, Output, UserField, Whose
 from api.operations import WRITING, operation
 from api.reading import Asked, SentMuch
-from api.refusals import Error, of
+from api.refusals import Error, of, refusal
 from billing.api import Refusal
 from credits.errors import LedgerBusy, LedgerError
 from credits.models import MAX_CREDITS
@@ -170,10 +162,8 @@ def report(
 
 
 def _all(api_key: ApiKey, events: list[UsageEvent]) -> tuple[EventResults, bool]:
-    if api_key.user_id is None:
-        for index, event in enumerate(events):
-            if event.user is None:
-                whose(api_key, None, f"events.{index}.user")
+    for index, event in enumerate(events):
+        naming(api_key, event.user, f"events.{index}.user")
     results = list(_each(api_key, events))
     return EventResults(results=results), all(result.refusal is None for result in results)
 
@@ -181,18 +171,18 @@ def _all(api_key: ApiKey, events: list[UsageEvent]) -> tuple[EventResults, bool]
 def _each(api_key: ApiKey, events: list[UsageEvent]) -> Iterator[EventResult]:
     known: dict[int | str | None, User] = {}
     for event in events:
-        refusal = charged = None
+        refused = charged = None
         try:
             if event.user not in known:
                 known[event.user] = whose(api_key, event.user)
             charged = RecordedEvent.of(_record(api_key, known[event.user], event))
         except LedgerBusy:
-            raise
+            words = "Busy just now. What is recorded stays so; make the same request again."
+            raise refusal("busy", words, headers={"Retry-After": "2"}) from None
         except (Refusal, UsageError, LedgerError, LimitReached) as error:
             refused = of(error)
             if refused is None:
                 raise
-            refusal = cast(Error, refused.body)
         yield EventResult(
             idempotency_key=event.idempotency_key,
             status=(
@@ -201,7 +191,7 @@ def _each(api_key: ApiKey, events: list[UsageEvent]) -> Iterator[EventResult]:
                 else "recorded"
             ),
             event=charged,
-            refusal=refusal,
+            refusal=None if refused is None else cast(Error, refused.body),
         )  # fmt: skip
 
 

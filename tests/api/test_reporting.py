@@ -125,6 +125,7 @@ def test_many_that_break_off_are_taken_up_again(program, rich, monkeypatch):
     answer = program.post("usage/events", "k", events=events)
     assert (answer.status_code, answer.json()["code"]) == (503, "busy")
     assert answer["Retry-After"] == "2"
+    assert "What is recorded stays so" in answer.json()["error"]
     monkeypatch.setattr(recording, "record", record)
     results = program.post("usage/events", "k", events=events).json()["results"]
     assert [result["status"] for result in results] == ["duplicate", "recorded", "recorded"]
