@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import URLPattern, path
 from django.utils.html import format_html
+from django.utils.text import format_lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -29,7 +30,9 @@ EVENTS: Final = dict(EventType.choices) | {outgoing_messages.TEST: gettext_lazy(
 class EndpointForm(forms.ModelForm):
     events = forms.MultipleChoiceField(
         label=gettext_lazy("Events"),
-        choices=[(event.value, f"{event.value}: {event.label}") for event in EventType],
+        choices=[
+            (event.value, format_lazy("{}: {}", event.value, event.label)) for event in EventType
+        ],
         required=False,
         widget=forms.CheckboxSelectMultiple,
         help_text=Endpoint._meta.get_field("events").help_text,

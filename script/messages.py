@@ -77,15 +77,16 @@ def extracted() -> Catalog:
 
 
 def sources() -> Iterator[Path]:
+    """In the order that a catalogue keeps its files in."""
     apps = sorted(
         folder.parent
         for folder in ROOT.glob("*/__init__.py")
         if folder.parent.name not in NOT_TRANSLATED
     )
-    for folder in [*apps, ROOT / "templates"]:
-        for path in sorted(folder.rglob("*")):
-            if path.suffix in {".py", ".html", ".txt"} and "migrations" not in path.parts:
-                yield path
+    paths = (path for folder in [*apps, ROOT / "templates"] for path in folder.rglob("*"))
+    for path in sorted(paths, key=str):
+        if path.suffix in {".py", ".html", ".txt"} and "migrations" not in path.parts:
+            yield path
 
 
 def updated(language: str, template: Catalog) -> Catalog:

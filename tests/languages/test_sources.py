@@ -32,7 +32,8 @@ EXACT = {"Unauthorized"}
 
 
 class Words(HTMLParser):
-    """What of a template's HTML people would read as it stands."""
+    """What of a template's HTML people would read as it stands, but for what says of itself that it
+    is English in every language."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class Words(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag, attrs):
-        if tag in {"style", "script", "code"}:
+        if tag in {"style", "script", "code"} or ("lang", "en") in attrs or tag in self._hidden:
             self._hidden.append(tag)
         for name, value in attrs:
             is_button = tag == "input" and name == "value" and ("type", "submit") in attrs
@@ -184,6 +185,7 @@ def test_every_text_for_people_in_python_is_marked(path: Path):
         ("{% if a %}Yes{% else %}{% translate 'No' %}{% endif %}", ["Yes"]),
         ("{% blocktranslate %}Hello <b>you</b>{% endblocktranslate %} · 4 / €{{ price }}", []),
         ("{# A comment #}<code>manage.py</code><style>p {}</style>", []),
+        ("<div lang='en'>Body <div>{{ a }}, or</div> none</div> of it", ["of it"]),
     ],
 )
 def test_a_word_that_is_not_marked_is_found(template, words):
