@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BeforeValidator, Discriminator, Field, Tag
 
 from accounts.keys import LimitReached
 from accounts.models import ApiKey, User
-from api.admission import ProgramRequest, whose
+from api.admission import ProgramRequest, naming, whose
 from api.answers import once, part_by_part
 from api.fields import ABSENT, UNIQUE_NAME, IdempotencyKey, Input, Output, UserField, Whose
 from api.operations import WRITING, operation
@@ -152,6 +152,8 @@ def report(
     """
     if isinstance(body, UsageEvents):
         events = body.events
+        for index, event in enumerate(events):
+            naming(request.auth, event.user, f"events.{index}.user")
         return part_by_part(request, key, body, lambda: _all(request.auth, events))
     return once(
         request,
@@ -162,10 +164,6 @@ def report(
 
 
 def _all(api_key: ApiKey, events: list[UsageEvent]) -> tuple[EventResults, bool]:
-    if api_key.user_id is None:
-        for index, event in enumerate(events):
-            if event.user is None:
-                whose(api_key, None, f"events.{index}.user")
     results = list(_each(api_key, events))
     return EventResults(results=results), all(result.refusal is None for result in results)
 

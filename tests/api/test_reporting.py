@@ -104,6 +104,15 @@ def test_of_many_each_is_recorded_or_refused_by_itself(program, rich):
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
 
 
+def test_a_key_is_free_where_one_of_many_names_nobody(service, rich, unchanged):
+    before = unchanged()
+    answer = service.post("usage/events", "k", events=[event("a", user=rich.pk), event("b")])
+    assert (answer.status_code, answer.json()["field"]) == (422, "events.1.user")
+    assert (unchanged(), Event.objects.count()) == (before, 0)
+    events = [event("a", user=rich.pk), event("b", user=rich.pk)]
+    assert service.post("usage/events", "k", events=events).status_code == 200
+
+
 def test_many_that_are_all_recorded_get_the_first_answer_again(program, rich):
     events = [event("a"), event("b")]
     first = program.post("usage/events", "k", events=events)
