@@ -56,6 +56,7 @@ class UsageEvent(Input):
             pattern=UNIQUE_NAME,
             description=(
                 "The event's own name, unique for the user: reported again, it is counted once. "
+                "What a user's own keys report has other names than what service keys do. "
                 "1 to 128 visible ASCII characters."
             ),
             examples=["job-8812"],

@@ -165,6 +165,18 @@ def test_a_personal_key_reports_its_owner_s_usage_only(other_program, rich):
     assert not Event.objects.exists()
 
 
+def test_nobody_takes_the_name_of_an_event_that_they_are_to_be_charged(program, service, rich):
+    make_meter("free", [(0, 0, 1)])
+    program.post("usage/events", "k", **event("job-1", meter="free"))
+    answer = service.post("usage/events", "k", **event("job-1", 5, user=rich.pk))
+    assert (answer.status_code, answer.json()["charged"]) == (200, 10)
+    again = service.post("usage/events", "k2", **event("job-1", 5, user=rich.pk))
+    assert again.json() == answer.json() | {"is_duplicate": True}
+    own = program.post("usage/events", "k2", **event("job-1", meter="free"))
+    assert (own.json()["meter"], own.json()["is_duplicate"]) == ("free", True)
+    assert ledger.balance_of(rich) == 990
+
+
 def test_usage_counts_for_the_key_s_limit(rich, make_key):
     limited = Program(make_key(rich, limit_credits=10, limit_period="day")[1])
     assert limited.post("usage/events", "1", **event("a", 4)).status_code == 200
