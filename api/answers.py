@@ -83,10 +83,11 @@ def part_by_part(
     key does the rest, and another request is refused as by `once`.
     """
     scope, fingerprint = scope_of(request.auth), fingerprint_of(request, body)
-    begun = Answer(scope=scope, key=key, fingerprint=fingerprint, status=None)
-    Answer.objects.bulk_create([begun], ignore_conflicts=True)
     answers = Answer.objects.filter(scope=scope, key=key)
-    answer = answers.get()
+    with transaction.atomic():
+        answer = _claim(scope, key) or answers.create(
+            scope=scope, key=key, fingerprint=fingerprint, status=None
+        )
     if answer.status is None and bytes(answer.fingerprint) == fingerprint:
         done, is_all = do()
         answer.status, answer.body = 200, _json(done)

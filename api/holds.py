@@ -19,6 +19,7 @@ from api.operations import WRITING, operation
 from api.reading import Sent
 from api.spending import Spent
 from credits import ledger
+from credits.errors import UnknownHold
 from credits.models import Hold
 
 router = Router(tags=["Holds"])
@@ -93,13 +94,12 @@ def place(
     api_key, user = request.auth, whose(request.auth, body.user)
 
     def do() -> Held:
-        wallet, name = ledger.wallet_of(user), ledger_key(api_key, key)
+        name, expires_in = ledger_key(api_key, key), timedelta(seconds=body.expires_in)
         # One that the ledger knows and the API has forgotten was counted then.
-        is_new = not Hold.objects.filter(wallet=wallet, key=name).exists()
+        is_new = not Hold.objects.filter(wallet__user=user, key=name).exists()
         begins_on = keys.charge(api_key, body.amount) if is_new else None
-        hold = ledger.hold(
-            wallet, body.amount, key=name, expires_in=timedelta(seconds=body.expires_in)
-        )
+        # Not before the key's sum is locked: the first call makes the wallet.
+        hold = ledger.hold(ledger.wallet_of(user), body.amount, key=name, expires_in=expires_in)
         if begins_on is not None:
             HeldCharge.objects.create(
                 hold=hold, key=api_key, begins_on=begins_on, credits=hold.amount
@@ -128,7 +128,7 @@ def capture(
     api_key, user = request.auth, whose(request.auth, body.user)
 
     def do() -> Spent:
-        hold = _hold_of(user, hold_id)
+        hold = _hold_of(api_key, user, hold_id)
         _uncount(hold.pk, spent=body.amount)
         entry = ledger.capture(
             hold, body.amount, note=body.note, actor=user if api_key.user_id else None
@@ -153,18 +153,26 @@ def release(
     body: Annotated[Release, Sent(...)],
 ) -> HttpResponse:
     """Free what is held. What is free already stays so."""
-    user = whose(request.auth, body.user)
+    api_key, user = request.auth, whose(request.auth, body.user)
 
     def do() -> Held:
-        hold = _hold_of(user, hold_id)
+        hold = _hold_of(api_key, user, hold_id)
         _uncount(hold.pk)
         return Held.of(ledger.release(hold))
 
     return once(request, key, body, do)
 
 
-def _hold_of(user: User, hold_id: int) -> Hold:
-    return ledger.hold_of(ledger.wallet_of(user), hold_id)
+def _hold_of(api_key: ApiKey, user: User, hold_id: int) -> Hold:
+    """The user's hold. Raises `UnknownHold`.
+
+    What a product has reserved isn't there for the user's own keys: who pays for the work must not
+    free the credits before it is paid.
+    """
+    hold = ledger.hold_of(ledger.wallet_of(user), hold_id)
+    if api_key.user_id is not None and not hold.key.startswith(ledger_key(api_key, "")):
+        raise UnknownHold("There is no such hold.")
+    return hold
 
 
 # --- The key's limit --------------------------------------------------------------------------

@@ -56,6 +56,7 @@ class UsageEvent(Input):
             pattern=UNIQUE_NAME,
             description=(
                 "The event's own name, unique for the user: reported again, it is counted once. "
+                "What a user's own keys report has other names than what service keys do. "
                 "1 to 128 visible ASCII characters."
             ),
             examples=["job-8812"],
@@ -152,6 +153,8 @@ def report(
     """
     if isinstance(body, UsageEvents):
         events = body.events
+        for index, event in enumerate(events):
+            naming(request.auth, event.user, f"events.{index}.user")
         return part_by_part(request, key, body, lambda: _all(request.auth, events))
     return once(
         request,
@@ -162,8 +165,6 @@ def report(
 
 
 def _all(api_key: ApiKey, events: list[UsageEvent]) -> tuple[EventResults, bool]:
-    for index, event in enumerate(events):
-        naming(api_key, event.user, f"events.{index}.user")
     results = list(_each(api_key, events))
     return EventResults(results=results), all(result.refusal is None for result in results)
 

@@ -25,8 +25,9 @@ from credits.errors import LedgerBusy
 
 logger = logging.getLogger(__name__)
 
-TIMEOUTS: Final = {"55P03", "57014"}
-"""SQLSTATEs of what waited past `LOCK_TIMEOUT` or ran past `STATEMENT_TIMEOUT`."""
+TIMEOUTS: Final = {"55P03", "57014", "40P01"}
+"""SQLSTATEs of what waited past `LOCK_TIMEOUT`, ran past `STATEMENT_TIMEOUT`, or was ended so that
+others could go on: a deadlock."""
 
 AWAY: Final = {"57P01", "57P02", "57P03", "53300"}
 """SQLSTATEs of a server that shuts down, starts up, or has no connection left."""

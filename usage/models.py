@@ -231,6 +231,8 @@ class Event(models.Model):
         Meter, models.PROTECT, related_name="+", verbose_name=_("meter"), db_index=False
     )
     key = models.CharField(_("key"), max_length=128)
+    # Reported with a key of the customer's own, whose events have names of their own.
+    by_customer = models.BooleanField(db_default=False, editable=False)
     quantity = models.BigIntegerField(_("quantity"))
     at = models.DateTimeField(_("used"))
     units = models.BigIntegerField(_("units of the month after it"))
@@ -245,7 +247,7 @@ class Event(models.Model):
         verbose_name = _("usage event")
         verbose_name_plural = _("usage events")
         constraints = [
-            models.UniqueConstraint(fields=["user", "key"], name="usage_event_once"),
+            models.UniqueConstraint(fields=["user", "by_customer", "key"], name="usage_event_once"),
             models.CheckConstraint(
                 condition=Q(key__regex=rf"^{EVENT_KEY.pattern}\Z"), name="usage_event_key"
             ),

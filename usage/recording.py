@@ -122,7 +122,9 @@ def record(
     """Record that so many units were used, and charge for them.
 
     The same key of this user, with the same meter, quantity and, where it is named, time, answers
-    what was recorded first. `api_key` is whose spending limit counts the charge.
+    what was recorded first. `api_key` is whose spending limit counts the charge; what is reported
+    with the user's own names other events than what the shop reports, so that no customer can take
+    the name of one that is to be charged.
 
     Raises what is above, `InsufficientCredits` and `LimitReached`; `LedgerBusy` when others are at
     this month or wallet for too long.
@@ -131,13 +133,15 @@ def record(
         raise QuantityRefused("A quantity is a whole number from 1 to 2^53 - 1.")
     if not isinstance(key, str) or not EVENT_KEY.fullmatch(key):
         raise BadKey("A key has 1 to 128 visible ASCII characters.")
-    report = _Report(meter_code, quantity, key, at)
+    by_customer = api_key is not None and api_key.user_id is not None
+    report = _Report(meter_code, quantity, key, at, by_customer)
     try:
         with transaction.atomic():
             return _record(user, report, actor, api_key)
     except UsageError:
         # What was recorded stays so, however late or inactive it would be now.
-        earlier = Event.objects.select_related("meter").filter(user=user, key=key).first()
+        known = Event.objects.filter(user=user, by_customer=by_customer, key=key)
+        earlier = known.select_related("meter").first()
         if earlier is None or not _is_same(earlier, report):
             raise
     except OperationalError as error:
@@ -158,6 +162,7 @@ class _Report:
     quantity: int
     key: str
     at: datetime | None
+    by_customer: bool
 
 
 _PASSING: Final = {"55P03", "40P01"}
@@ -188,6 +193,7 @@ def _record(user: User, report: _Report, actor: User | None, api_key: ApiKey | N
         user=user,
         meter=meter,
         key=report.key,
+        by_customer=report.by_customer,
         quantity=report.quantity,
         at=at,
         units=units,
@@ -256,6 +262,7 @@ def _write(event: Event, month_id: int) -> None:
         "user": event.user_id,
         "meter": event.meter_id,
         "key": event.key,
+        "by_customer": event.by_customer,
         "quantity": event.quantity,
         "at": event.at,
         "day": event.at.date(),
@@ -299,10 +306,11 @@ _COUNT: Final = """
 _WRITE: Final = """
     WITH event AS (
         INSERT INTO usage_event
-            (user_id, meter_id, key, quantity, at, units, charged, api_key_id, created_at)
-        VALUES (%(user)s, %(meter)s, %(key)s, %(quantity)s, %(at)s, %(units)s, %(charged)s,
-                %(api_key)s, statement_timestamp())
-        ON CONFLICT (user_id, key) DO NOTHING
+            (user_id, meter_id, key, by_customer, quantity, at, units, charged, api_key_id,
+             created_at)
+        VALUES (%(user)s, %(meter)s, %(key)s, %(by_customer)s, %(quantity)s, %(at)s, %(units)s,
+                %(charged)s, %(api_key)s, statement_timestamp())
+        ON CONFLICT (user_id, by_customer, key) DO NOTHING
         RETURNING id, created_at
     ), day AS (
         INSERT INTO usage_day AS day (user_id, meter_id, date, units, charged)

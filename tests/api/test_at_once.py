@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import requests
 from django.db import OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
+from accounts import keys
 from accounts.models import ApiKeySpending
 from api.models import Answer, HeldCharge
 from credits import ledger
@@ -132,6 +134,58 @@ def test_a_busy_wallet_is_told_when_to_come_again(program, rich, unchanged):
         connection.close()
     assert unchanged() == before
     assert program.post("spend", "k", amount=5).status_code == 201
+
+
+@pytest.mark.parametrize("path", ["holds", "spend"])
+def test_many_events_take_no_key_that_is_about_to_answer(program, rich, path):
+    """They wait for it, and find that it has answered something else."""
+    make_meter(bands=[(0, 2, 1)])
+    many: list[Any] = []
+    event = {"meter": "tokens", "quantity": 1, "idempotency_key": "e"}
+
+    def report() -> None:
+        many.append(program.post("usage/events", "k", events=[event]))
+        connections.close_all()
+
+    reporter = threading.Thread(target=report)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT FROM api_claim(%s, 'k')", [f"user:{rich.pk}"])
+        reporter.start()
+        wait_for_a_waiter()
+        fields = {"expires_in": 60} if path == "holds" else {}
+        assert program.post(path, "k", amount=5, **fields).status_code == 201
+    reporter.join(timeout=30)
+    assert (many[0].status_code, many[0].json()["code"]) == (409, "idempotency_key_reused")
+    assert not Entry.objects.filter(key__startswith="usage:").exists()
+
+
+def test_a_hold_and_usage_of_who_has_no_wallet_wait_in_no_circle(user, make_key):
+    """The key's sum is locked before the wallet, also where the wallet is made by it."""
+    key, token = make_key(user, limit_credits=100, limit_period="day")
+    held: list[Any] = []
+
+    def hold() -> None:
+        held.append(Program(token).post("holds", "k", amount=5, expires_in=60))
+        connections.close_all()
+
+    holder = threading.Thread(target=hold)
+    with transaction.atomic():
+        keys.charge(key, 1)
+        holder.start()
+        wait_for_a_waiter()
+        ledger.wallet_of(user)
+    holder.join(timeout=30)
+    assert (held[0].status_code, held[0].json()["code"]) == (402, "insufficient_credits")
+
+
+def wait_for_a_waiter() -> None:
+    """Until another connection waits for a lock, or does not any more within some seconds."""
+    for _ in range(300):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone() != (0,):
+                return
+        time.sleep(0.01)
 
 
 # --- Over HTTP, from two processes ------------------------------------------------------------

@@ -121,6 +121,21 @@ def test_another_user_s_hold_is_not_there(
     assert unchanged() == before
 
 
+@pytest.mark.parametrize("action", ["capture", "release"])
+def test_what_a_product_has_reserved_is_not_freed_by_who_is_to_pay(
+    program, service, rich, unchanged, action
+):
+    hold = service.post("holds", "h", amount=20, expires_in=60, user=rich.pk).json()["id"]
+    fields = {"amount": 1} if action == "capture" else {}
+    before = unchanged()
+    answer = program.post(f"holds/{hold}/{action}", "k", **fields)
+    nothing = program.post(f"holds/999999999/{action}", "k", **fields)
+    assert (answer.status_code, answer.content) == (404, nothing.content)
+    assert unchanged() == before
+    captured = service.post(f"holds/{hold}/capture", "c", amount=20, user=rich.pk)
+    assert captured.status_code == 200
+
+
 def test_a_service_key_holds_for_who_is_named(service, rich):
     hold = service.post("holds", "h", amount=20, expires_in=60, user=rich.pk).json()["id"]
     unnamed = service.post(f"holds/{hold}/capture", "c", amount=20)

@@ -104,6 +104,15 @@ def test_of_many_each_is_recorded_or_refused_by_itself(program, rich):
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
 
 
+def test_a_key_is_free_where_one_of_many_names_nobody(service, rich, unchanged):
+    before = unchanged()
+    answer = service.post("usage/events", "k", events=[event("a", user=rich.pk), event("b")])
+    assert (answer.status_code, answer.json()["field"]) == (422, "events.1.user")
+    assert (unchanged(), Event.objects.count()) == (before, 0)
+    events = [event("a", user=rich.pk), event("b", user=rich.pk)]
+    assert service.post("usage/events", "k", events=events).status_code == 200
+
+
 def test_many_that_are_all_recorded_get_the_first_answer_again(program, rich):
     events = [event("a"), event("b")]
     first = program.post("usage/events", "k", events=events)
@@ -154,6 +163,18 @@ def test_a_personal_key_reports_its_owner_s_usage_only(other_program, rich):
     many = other_program.post("usage/events", "k", events=[event("a", user=rich.email)])
     assert many.json()["results"][0]["refusal"]["code"] == "unknown_user"
     assert not Event.objects.exists()
+
+
+def test_nobody_takes_the_name_of_an_event_that_they_are_to_be_charged(program, service, rich):
+    make_meter("free", [(0, 0, 1)])
+    program.post("usage/events", "k", **event("job-1", meter="free"))
+    answer = service.post("usage/events", "k", **event("job-1", 5, user=rich.pk))
+    assert (answer.status_code, answer.json()["charged"]) == (200, 10)
+    again = service.post("usage/events", "k2", **event("job-1", 5, user=rich.pk))
+    assert again.json() == answer.json() | {"is_duplicate": True}
+    own = program.post("usage/events", "k2", **event("job-1", meter="free"))
+    assert (own.json()["meter"], own.json()["is_duplicate"]) == ("free", True)
+    assert ledger.balance_of(rich) == 990
 
 
 def test_usage_counts_for_the_key_s_limit(rich, make_key):

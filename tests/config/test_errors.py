@@ -221,7 +221,8 @@ def test_500(reader, user, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("sqlstate", "status"), [(None, 503), ("08006", 503), ("57P01", 503), ("23505", 500)]
+    ("sqlstate", "status"),
+    [(None, 503), ("08006", 503), ("57P01", 503), ("40P01", 503), ("23505", 500)],
 )
 def test_a_database_that_goes_away_is_told_and_others_faults_are_not(
     reader, monkeypatch, sqlstate, status
