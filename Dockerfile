@@ -11,12 +11,15 @@ WORKDIR /app
 COPY --from=build /venv /venv
 COPY manage.py gunicorn.conf.py ./
 COPY accounts accounts
+COPY api api
 COPY billing billing
 COPY config config
 COPY credits credits
 COPY locale locale
+COPY outgoing outgoing
 COPY static static
 COPY templates templates
+COPY usage usage
 COPY website website
 # The settings want every value; none of these is in the image's environment afterwards.
 RUN SECRET_KEY=only-while-static-files-are-collected BASE_URL=https://build.invalid \

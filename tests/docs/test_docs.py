@@ -98,3 +98,10 @@ def test_every_image_is_small_and_shown(image: Path) -> None:
     assert any(
         (page.parent / path).resolve() == image for page in PAGES for path, _ in links(page) if path
     )
+
+
+def test_every_app_is_in_the_image() -> None:
+    copied = re.findall(r"^COPY (\w+) \1$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert set(copied) - {"locale", "static", "templates"} == set(APPS)
+    folders = {folder.parent.name for folder in ROOT.glob("*/__init__.py")}
+    assert folders - {"stripe_sandbox", "tests", "bench"} == set(APPS)
