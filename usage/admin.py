@@ -225,7 +225,8 @@ class MeterAdmin(admin.ModelAdmin):
         if tariff is not None:
             months = sorted({*months, tariff.begins_on})
         mode = like.mode if like else Tariff.Mode.GRADUATED
-        initial = {"mode": mode, "begins_on": str(tariff.begins_on if tariff else months[0])}
+        month = tariff.begins_on if tariff else next(iter(months), "")
+        initial = {"mode": mode, "begins_on": str(month)}
         known = [band._asdict() for band in like.price_list().bands] if like else [{"above": 0}]
         form = TariffForm(request.POST or None, months=months, initial=initial)
         bands = _band_forms(request.POST or None, known)
