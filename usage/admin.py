@@ -205,14 +205,19 @@ class MeterAdmin(admin.ModelAdmin):
             raise PermissionDenied
         tariff = get_object_or_404(Tariff.objects.select_related("meter"), pk=tariff_id)
         back = HttpResponseRedirect(_meter_address(tariff.meter))
+        too_late = _("It has begun: it never changes. Make a new price list.")
         if tariffs.is_fixed(tariff):
-            messages.warning(request, _("It has begun: it never changes. Make a new price list."))
+            messages.warning(request, too_late)
             return back
         if "remove" in request.POST:
             if not request.user.has_perm("usage.delete_tariff"):
                 raise PermissionDenied
             month = _month(tariff)
-            tariffs.remove(tariff)
+            try:
+                tariffs.remove(tariff)
+            except IntegrityError:
+                messages.warning(request, too_late)
+                return back
             self.log_change(request, tariff.meter, f"Removed the prices from {month} on.")
             messages.success(request, _("The price list is removed."))
             return back

@@ -180,6 +180,16 @@ def test_with_a_list_for_every_month_there_is_none_to_choose(admin_client, meter
     assert Tariff.objects.count() == before
 
 
+def test_a_list_that_begins_while_it_is_removed_stays(admin_client, meter, monkeypatch):
+    before = lists_of(meter)
+    address = f"{METERS}prices/{meter.tariffs.get().pk}/"
+    monkeypatch.setattr(tariffs, "is_fixed", lambda tariff: False)
+    page = admin_client.post(address, {"remove": "1"})
+    assert (page.status_code, page["Location"]) == (302, f"{METERS}{meter.pk}/change/")
+    assert lists_of(meter) == before
+    assert not LogEntry.objects.filter(change_message__startswith="Removed").exists()
+
+
 def test_a_month_that_was_taken_meanwhile_is_told(admin_client, bare):
     address = f"{METERS}{bare.pk}/prices/"
     form = prices_form(THIS_MONTH, (0, 3, 1000))
