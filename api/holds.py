@@ -91,9 +91,10 @@ def place(
 
     What is held counts for the key's spending limit until it is released or not captured.
     """
-    api_key, user = request.auth, whose(request.auth, body.user)
+    api_key = request.auth
 
     def do() -> Held:
+        user = whose(api_key, body.user)
         name, expires_in = ledger_key(api_key, key), timedelta(seconds=body.expires_in)
         # One that the ledger knows and the API has forgotten was counted then.
         is_new = not Hold.objects.filter(wallet__user=user, key=name).exists()
@@ -125,9 +126,10 @@ def capture(
     body: Annotated[Capture, Sent(...)],
 ) -> HttpResponse:
     """Spend up to what is held. The rest is free again at once."""
-    api_key, user = request.auth, whose(request.auth, body.user)
+    api_key = request.auth
 
     def do() -> Spent:
+        user = whose(api_key, body.user)
         hold = _hold_of(api_key, user, hold_id)
         _uncount(hold.pk, spent=body.amount)
         entry = ledger.capture(
@@ -153,9 +155,10 @@ def release(
     body: Annotated[Release, Sent(...)],
 ) -> HttpResponse:
     """Free what is held. What is free already stays so."""
-    api_key, user = request.auth, whose(request.auth, body.user)
+    api_key = request.auth
 
     def do() -> Held:
+        user = whose(api_key, body.user)
         hold = _hold_of(api_key, user, hold_id)
         _uncount(hold.pk)
         return Held.of(ledger.release(hold))

@@ -46,6 +46,11 @@ class _Sent(BodyModel):
     def get_request_data(
         cls, request: HttpRequest, api: NinjaAPI, path_params: dict[str, Any]
     ) -> dict[str, Any] | None:
+        # Left out it would be done to somebody else, or otherwise, than the address says.
+        for name in request.GET:
+            raise invalid(
+                name, f"{name[:100]} stands in the address; here it belongs into the body."
+            )
         body = raw_body(request, cls.limit)
         # Who has nothing to say needs no body for that.
         data = json_object(request, body) if body else {}

@@ -205,14 +205,19 @@ class MeterAdmin(admin.ModelAdmin):
             raise PermissionDenied
         tariff = get_object_or_404(Tariff.objects.select_related("meter"), pk=tariff_id)
         back = HttpResponseRedirect(_meter_address(tariff.meter))
+        too_late = _("It has begun: it never changes. Make a new price list.")
         if tariffs.is_fixed(tariff):
-            messages.warning(request, _("It has begun: it never changes. Make a new price list."))
+            messages.warning(request, too_late)
             return back
         if "remove" in request.POST:
             if not request.user.has_perm("usage.delete_tariff"):
                 raise PermissionDenied
             month = _month(tariff)
-            tariffs.remove(tariff)
+            try:
+                tariffs.remove(tariff)
+            except IntegrityError:
+                messages.warning(request, too_late)
+                return back
             self.log_change(request, tariff.meter, f"Removed the prices from {month} on.")
             messages.success(request, _("The price list is removed."))
             return back
@@ -225,7 +230,8 @@ class MeterAdmin(admin.ModelAdmin):
         if tariff is not None:
             months = sorted({*months, tariff.begins_on})
         mode = like.mode if like else Tariff.Mode.GRADUATED
-        initial = {"mode": mode, "begins_on": str(tariff.begins_on if tariff else months[0])}
+        month = tariff.begins_on if tariff else next(iter(months), "")
+        initial = {"mode": mode, "begins_on": str(month)}
         known = [band._asdict() for band in like.price_list().bands] if like else [{"above": 0}]
         form = TariffForm(request.POST or None, months=months, initial=initial)
         bands = _band_forms(request.POST or None, known)

@@ -66,7 +66,8 @@ def change(tariff: Tariff, begins_on: date, prices: PriceList) -> None:
 
 def remove(tariff: Tariff) -> None:
     """As if it had never been. Raises `IntegrityError` where it is too late for that."""
-    tariff.delete()
+    with transaction.atomic():
+        tariff.delete()
 
 
 def _write_bands(tariff: Tariff, prices: PriceList) -> None:

@@ -57,12 +57,13 @@ DECLARE
     v_entry credits_entry;
     v_available bigint;
 BEGIN
-    IF v_user IS NULL THEN
-        RAISE EXCEPTION 'no such user' USING ERRCODE = 'AP001';
-    END IF;
+    -- Also where the account is closed by now: what was answered stays answered.
     SELECT * INTO v_answer FROM api_claim(p_scope, p_key);
     IF FOUND THEN
         RETURN v_answer;
+    END IF;
+    IF v_user IS NULL THEN
+        RAISE EXCEPTION 'no such user' USING ERRCODE = 'AP001';
     END IF;
     SELECT id INTO v_wallet FROM credits_wallet WHERE user_id = v_user;
     IF NOT FOUND THEN

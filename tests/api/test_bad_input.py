@@ -101,6 +101,15 @@ def test_there_are_the_documented_fields_only(program, path):
 
 
 @pytest.mark.parametrize("path", GOOD)
+def test_what_is_written_has_no_fields_in_its_address(program, path):
+    headers = program.headers | {"Idempotency-Key": "k"}
+    answer = program.client.post(
+        f"/api/v1/{path}?user=77", GOOD[path], content_type="application/json", headers=headers
+    )
+    refused(answer, 422, "invalid_request", "user")
+
+
+@pytest.mark.parametrize("path", GOOD)
 def test_what_is_no_json_object_is_refused(program, path):
     for body in (
         "{", "[]", "5", '"x"', "null", "\0", '{"amount": 5, "amount": 6}', '{"amount": NaN}',

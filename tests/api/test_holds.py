@@ -144,6 +144,25 @@ def test_a_service_key_holds_for_who_is_named(service, rich):
     assert Entry.objects.get(kind="spend").actor is None
 
 
+def test_what_was_answered_stays_so_when_the_account_is_closed_by_now(service, rich):
+    def again() -> list[bytes]:
+        hold, other = (
+            service.post("holds", key, amount=9, expires_in=60, user=rich.email) for key in "ho"
+        )
+        ids = hold.json()["id"], other.json()["id"]
+        spent = service.post("spend", "s", amount=9, user=rich.email)
+        captured = service.post(f"holds/{ids[0]}/capture", "c", amount=9, user=rich.email)
+        released = service.post(f"holds/{ids[1]}/release", "r", user=rich.email)
+        return [answer.content for answer in (hold, other, spent, captured, released)]
+
+    first = again()
+    rich.is_active = False
+    rich.save()
+    assert again() == first
+    unknown = service.post("spend", "s2", amount=9, user=rich.email)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_user")
+
+
 # --- The key's limit --------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from tests.second_step import StaffClient
 from tests.usage.shop import THIS_MONTH
 from usage import tariffs
 from usage.models import Meter, Tariff
+from usage.prices import Band, PriceList
 from usage.recording import record
 from usage.summary import next_month
 
@@ -163,6 +164,30 @@ def test_a_list_that_has_begun_never_changes(admin_client, rich, meter):
         page = admin_client.post(f"{METERS}prices/{tariff.pk}/", form, follow=True)
         assert "It has begun: it never changes." in page.content.decode()
     assert lists_of(meter) == before
+
+
+def test_with_a_list_for_every_month_there_is_none_to_choose(admin_client, meter):
+    month = THIS_MONTH
+    for _ in range(tariffs.MONTHS_AHEAD):
+        month = next_month(month)
+        tariffs.add(meter, month, PriceList("graduated", (Band(0, 1, 1),)))
+    address = f"{METERS}{meter.pk}/prices/"
+    page = admin_client.get(address)
+    assert (page.status_code, page.context["form"].fields["begins_on"].choices) == (200, [])
+    before = Tariff.objects.count()
+    form = prices_form(month, (0, 1, 1), save="1")
+    assert admin_client.post(address, form).status_code == 200
+    assert Tariff.objects.count() == before
+
+
+def test_a_list_that_begins_while_it_is_removed_stays(admin_client, meter, monkeypatch):
+    before = lists_of(meter)
+    address = f"{METERS}prices/{meter.tariffs.get().pk}/"
+    monkeypatch.setattr(tariffs, "is_fixed", lambda tariff: False)
+    page = admin_client.post(address, {"remove": "1"})
+    assert (page.status_code, page["Location"]) == (302, f"{METERS}{meter.pk}/change/")
+    assert lists_of(meter) == before
+    assert not LogEntry.objects.filter(change_message__startswith="Removed").exists()
 
 
 def test_a_month_that_was_taken_meanwhile_is_told(admin_client, bare):
