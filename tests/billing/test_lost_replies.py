@@ -1,5 +1,6 @@
 """Stripe does the work and its answer is lost, at each call that the product makes, in turn."""
 
+import os
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,9 @@ from tests.shop import Shop
 from tests.stripe_events import post
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+
+EVERY = 1 if os.environ.get("PAYMENTS_SOAK") == "long" else 3
+"""Which of the calls lose their answer twice; once, it is each that does something."""
 
 TRIED_AGAIN = 3
 """How often people press a button that says to try again."""
@@ -144,6 +148,8 @@ def test_no_call_is_done_twice(user, staff, sandbox, client, monkeypatch, times)
     for number, call in enumerate(calls):
         if times == 1 and call[0] == "GET":
             continue  # nothing is done by it, and the other case loses it as well
+        if times == 2 and number % EVERY:
+            continue
         sandbox.reset()
         sandbox.clear_faults()
         sandbox.add_fault(method="*", path="/v1/", kind="lose_reply", after=number, times=times)
