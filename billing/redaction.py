@@ -73,7 +73,8 @@ _API_KEY: Final = re.compile(r"dc[ps]_[\w-]{5,}", re.ASCII)
 
 _QUOTES: Final = r"(?:['\"\s]|&#x27;|&quot;)*"
 _AUTHORIZATION: Final = re.compile(
-    rf"(authorization{_QUOTES}[:=]{_QUOTES}(?:\w+\s+)?+|\bbearer\s+)[\w.~+/=-]{{4,}}",
+    # The scheme is taken as a whole or not at all: Python before 3.11.5 gets `?+` wrong.
+    rf"(authorization{_QUOTES}[:=]{_QUOTES}(?=((?:\w+\s+)?))\2|\bbearer\s+)[\w.~+/=-]{{4,}}",
     re.ASCII | re.IGNORECASE,
 )
 _CARD: Final = re.compile(r"(?<![\w.-])[0-9](?:[ -]?[0-9]){12,18}(?![\w-])", re.ASCII)

@@ -57,6 +57,19 @@ def _language() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker) -> Iterator[None]:
+    """The database of the tests can be removed: nobody is connected to it any more.
+
+    A web server or a thread that was ended in the middle of something may have left a connection.
+    """
+    yield
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute("""
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()""")
+
+
+@pytest.fixture(scope="session")
 def sandbox_process() -> Iterator[Sandbox]:
     process = Sandbox()
     process.start()
