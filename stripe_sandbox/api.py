@@ -217,15 +217,17 @@ def serve(request: HttpRequest) -> HttpResponse:
     kind = fault["kind"] if fault else None
     params: Params = {}
     answer: Answer | None = None
-    if fault and kind == "hang":
-        time.sleep(fault["seconds"])
     try:
+        if fault and kind == "hang":
+            faults.wait(fault)
         if kind not in {"hang", "reset"}:
             _authenticate(request)
             params = _sent(request)
             answer = _answer(method, path, params, key, fault)
     except ApiError as error:
         answer = Answer(error.status, error.body)
+    except faults.Forgotten:
+        return _hang_up(request)
     store.log_call(method, path, key, listed(params), answer.status if answer else None)
     if answer is None or kind == "lose_reply":
         return _hang_up(request)
@@ -325,7 +327,7 @@ def _work(method: str, path: str, params: Params, key: str | None, fault: Fault 
         if fault and fault["kind"] == "error":
             raise _ordered(fault)
         if fault and fault["kind"] == "slow":
-            time.sleep(fault["seconds"])
+            faults.wait(fault)
         with store.transaction():
             answer = Answer(200, _run(method, path, params))
             # With the work or not at all: a kill between the two would have it done twice.

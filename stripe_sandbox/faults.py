@@ -1,6 +1,7 @@
 """Faults on order: hang, be slow, answer an error, or lose the reply after doing the work."""
 
 import json
+import time
 from typing import Any
 
 from stripe_sandbox import store
@@ -61,6 +62,18 @@ def take(method: str, path: str) -> Fault | None:
             if is_due:
                 return fault
     return None
+
+
+class Forgotten(Exception):
+    """All was reset while the call waited: it is of a time that nobody knows of any more."""
+
+
+def wait(fault: Fault) -> None:
+    """Let the ordered time pass. Raises `Forgotten`."""
+    begun = store.resets()
+    time.sleep(fault["seconds"])
+    if store.resets() != begun:
+        raise Forgotten
 
 
 def active() -> list[Fault]:

@@ -53,6 +53,7 @@ _LOOKED_UP = [
 
 _lock = threading.RLock()
 _connection: sqlite3.Connection | None = None
+_resets = 0
 
 
 def _db() -> sqlite3.Connection:
@@ -222,7 +223,15 @@ def set_setting(name: str, value: Any) -> None:
     execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", name, json.dumps(value))
 
 
+def resets() -> int:
+    """How often all was forgotten since the start."""
+    with _lock:
+        return _resets
+
+
 def reset() -> None:
+    global _resets
     with transaction():
+        _resets += 1
         for table in ("object", "answer", "delivery", "call", "fault", "setting"):
             execute(f"DELETE FROM {table}")  # noqa: S608 (names from the line above)

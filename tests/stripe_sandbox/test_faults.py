@@ -46,6 +46,23 @@ def test_slowness_does_the_work_and_answers(sandbox, api):
     assert counts(sandbox)["customer"] == 1
 
 
+@pytest.mark.parametrize("kind", ["hang", "slow"])
+def test_what_was_under_way_at_a_reset_leaves_nothing_behind(sandbox, api, at_once, kind):
+    sandbox.add_fault(path="/v1/customers", kind=kind, seconds=0.6)
+
+    def call(index: int) -> None:
+        if index:
+            time.sleep(0.2)
+            sandbox.reset()
+        else:
+            with pytest.raises(stripe.APIConnectionError):
+                api.v1.customers.create(ADA)
+
+    at_once(2, call)
+    assert sandbox.requests() == []
+    assert counts(sandbox) == {}
+
+
 @pytest.mark.parametrize(
     ("status", "raised", "kind", "code"),
     [
