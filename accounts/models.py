@@ -94,6 +94,8 @@ class ApiKey(models.Model):
         CREDITS_SPEND = "credits:spend", _("Spend and reserve credits")
         USAGE_READ = "usage:read", _("Read usage")
         USAGE_WRITE = "usage:write", _("Report usage")
+        PURCHASES_READ = "purchases:read", _("Read purchases")
+        PURCHASES_WRITE = "purchases:write", _("Open payment pages, on which a person pays")
 
     class Period(models.TextChoices):
         DAY = "day", _("a day")
