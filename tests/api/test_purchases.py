@@ -220,6 +220,19 @@ def test_one_key_is_one_order_whatever_else_is_asked(service, program, confirmed
     assert Purchase.objects.count() == 2
 
 
+def test_a_key_whose_order_has_no_page_yet_is_no_other_user_s(
+    service, confirmed, other_user, sandbox
+):
+    EmailAddress.objects.create(user=other_user, email=other_user.email, verified=True)
+    sandbox.add_fault(method="POST", path="/v1/", kind="error", status=503, times=2)
+    answer = service.post("purchases", "k", credits=500, user=confirmed.pk)
+    refused(answer, 503, "stripe_unavailable")
+    answer = service.post("purchases", "k", credits=500, user=other_user.pk)
+    refused(answer, 409, "idempotency_key_reused", "Idempotency-Key")
+    assert Purchase.objects.get().user == confirmed
+    assert sandbox.objects("checkout.session") == []
+
+
 def test_an_answer_that_is_forgotten_is_still_one_order(program, user, shop):
     first = program.post("purchases", "k", credits=500).json()
     Answer.objects.update(created_at=timezone.now() - timedelta(days=31))
