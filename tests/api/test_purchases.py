@@ -359,6 +359,14 @@ def test_page_by_page_there_is_every_purchase_once(program, user, other_user, li
     assert seen == expected
 
 
+def test_a_service_key_finds_a_purchase_with_its_own_user_only(service, user, other_user):
+    purchase = order(user)
+    refused(service.get(f"purchases/{purchase.pk}", user=other_user.pk), 404, "unknown_purchase")
+    refused(service.get(f"purchases/{purchase.pk}"), 422, "invalid_request", "user")
+    found = service.get(f"purchases/{purchase.pk}", user=user.email).json()
+    assert found == service.get("purchases", user=user.pk).json()["purchases"][0]
+
+
 def test_others_purchases_begin_no_page(program, user, other_user):
     order(user)
     for before in (order(other_user).pk, uuid.UUID(int=1)):
