@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.db import connection
 from django.utils import timezone
 
 from accounts import closing
@@ -16,7 +17,7 @@ from accounts.models import User
 from api.answers import forget_old
 from api.models import Answer
 from api.purchases import Status
-from billing import checkout
+from billing import stripe_api
 from billing.models import Charge, PriceTier, Purchase, StripeCustomer, Subscription
 from credits import ledger
 from tests.api.program import Program
@@ -183,14 +184,14 @@ def test_closed_and_closing_accounts_buy_nothing(service, program, confirmed, sa
 
 
 def test_an_account_that_closes_while_its_page_is_opened_gets_none(program, user, sandbox):
-    opened = checkout.stripe_api.keyed_call
+    opened = stripe_api.keyed_call
 
     def close_meanwhile(row: Any, *args: Any) -> Any:
         if isinstance(row, Purchase):
             closing.begin(user)
         return opened(row, *args)
 
-    with mock.patch.object(checkout.stripe_api, "keyed_call", close_meanwhile):
+    with mock.patch.object(stripe_api, "keyed_call", close_meanwhile):
         refused(program.post("purchases", "k", credits=500), 409, "account_closing")
     assert [one["status"] for one in sandbox.objects("checkout.session")] == ["expired"]
     assert Purchase.objects.get().open_page == ""
@@ -259,7 +260,14 @@ def test_at_the_same_moment_one_page_is_opened(make_key, user, sandbox, at_once)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_after_a_crash_at_any_point_the_same_request_opens_one_page(make_key, sandbox):
+def test_after_a_crash_at_any_point_the_same_request_opens_one_page(make_key, sandbox, monkeypatch):
+    asked = stripe_api._in_time
+
+    def outside_of_transactions(call: Any) -> Any:
+        assert not connection.in_atomic_block
+        return asked(call)
+
+    monkeypatch.setattr(stripe_api, "_in_time", outside_of_transactions)
     number, is_over = 0, False
     while not is_over:
         number += 1
