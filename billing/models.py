@@ -188,6 +188,12 @@ class Purchase(models.Model):
     def is_paid(self) -> bool:
         return self.status == self.Status.PAID
 
+    @property
+    def bonus(self) -> int:
+        """The credits that its promo code brings on top, once."""
+        redemption: Redemption | None = getattr(self, "redemption", None)
+        return redemption.credits if redemption else 0
+
 
 class Promotion(models.Model):
     """What its codes give: more credits with a purchase, or credits without one (a voucher).
