@@ -333,6 +333,12 @@ class PromoCode(models.Model):
     def __str__(self) -> str:
         return self.code
 
+    @property
+    def grouped(self) -> str:
+        """As it is handed out: a random one in groups of four, to be read and typed."""
+        groups = [self.code[at : at + 4] for at in range(0, len(self.code), 4)]
+        return "-".join(groups) if self.batch else self.code
+
 
 class Redemption(models.Model):
     """One use of a code: reserved by an order, kept when it is paid, freed when it won't be.

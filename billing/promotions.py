@@ -12,6 +12,7 @@ and frees nothing (docs/decisions/0031-promotions.md).
 """
 
 import re
+import secrets
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ BONUS: Final = ":bonus"
 
 _LEFT_OUT: Final = re.compile(r"[\s\-\u2010-\u2015]+")
 _CODE: Final = re.compile(r"[A-Z0-9]{4,40}")
+
+BATCH: Final = 1000
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Crockford's: without I, L, O and U, so that nobody reads one for another."""
+_LENGTH: Final = 16
 
 Status = Redemption.Status
 
@@ -321,3 +327,40 @@ def _voucher(user: User, text: str) -> PromoCode:
     if code.promotion.kind != Promotion.Kind.VOUCHER:
         raise CodeRefused(Reason.IS_BONUS)
     return code
+
+
+# --- Making codes ---------------------------------------------------------------------------------
+
+
+class NoCode(Exception):
+    """It holds something else than letters A to Z and digits, or too few or many."""
+
+
+class CodeTaken(Exception):
+    """There is such a code."""
+
+
+def make_code(promotion: Promotion, text: str, max_uses: int | None) -> PromoCode:
+    """A code that people choose. Raises `NoCode`, `CodeTaken`."""
+    code = normalised(text)
+    if not _CODE.fullmatch(code):
+        raise NoCode
+    made, is_new = PromoCode.objects.get_or_create(
+        code=code, defaults={"promotion": promotion, "max_uses": max_uses}
+    )
+    if not is_new:
+        raise CodeTaken
+    return made
+
+
+def make_codes(promotion: Promotion, count: int, max_uses: int | None) -> list[PromoCode]:
+    """A batch of codes that nobody guesses: 80 bits each, at most `BATCH` at once."""
+    batch = uuid.uuid4()
+    return PromoCode.objects.bulk_create(
+        PromoCode(promotion=promotion, code=_random(), batch=batch, max_uses=max_uses)
+        for _ in range(min(count, BATCH))
+    )
+
+
+def _random() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))

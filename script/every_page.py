@@ -265,6 +265,17 @@ PAGES = [
     Page("staff-customers", "/admin/billing/customer/?q=example", staff),
     Page("staff-customer", "/admin/billing/customer/{customer}/change/", staff),
     Page("staff-purchase", "/admin/billing/purchase/{paid}/change/", staff),
+    Page("staff-promotions", "/admin/billing/promotion/", staff),
+    Page("staff-promotion-new", "/admin/billing/promotion/add/", staff),
+    Page("staff-promotion", "/admin/billing/promotion/{promotion}/change/", staff),
+    Page("staff-codes-new", "/admin/billing/promotion/{promotion}/codes/new/", staff),
+    Page(
+        "staff-codes-refused",
+        "/admin/billing/promotion/{promotion}/codes/new/",
+        staff,
+        post={"code": "summer-25"},
+    ),
+    Page("staff-redemptions", "/admin/billing/redemption/", staff),
     Page("staff-event", "/admin/billing/event/{event}/change/", staff),
     Page("staff-refund", "/admin/billing/refund/of/{entry}/", staff),
     Page(

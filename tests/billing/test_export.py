@@ -26,15 +26,16 @@ from billing.models import (
 )
 from credits import ledger
 from credits.models import Adjustment, Wallet
+from tests.promotions import promo
 from usage.models import Event as UsageEvent
 from usage.models import Meter
-from tests.promotions import promo
 
 pytestmark = pytest.mark.django_db
 URL = "/dashboard/account/export"
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 LISTS = [
-    "purchases", "redemptions", "subscriptions", "plan_changes", "charges", "disputes", "refunds", "entries",
+    "purchases", "redemptions", "subscriptions", "plan_changes", "charges", "disputes", "refunds",
+    "entries",
     "lots", "holds", "transfers", "adjustments", "api_keys", "api_key_spending", "usage_events",
     "mails", "stripe_events",
 ]  # fmt: skip
