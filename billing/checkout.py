@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone, translation
+from django.utils.http import urlencode
 
 from accounts import closing
 from accounts.models import User
@@ -300,6 +301,15 @@ def _product_name(purchase: Purchase) -> str:
         return credits_in_words(purchase.credits)
 
 
+def _cancel_url(purchase: Purchase) -> str:
+    """The shop with the same order in it."""
+    redemption = promotions.redemption_of(purchase)
+    order = {"credits": purchase.credits, "mode": purchase.mode}
+    if redemption is not None:
+        order["promo"] = redemption.code.code
+    return f"{settings.BASE_URL}{reverse('buy')}?{urlencode(order)}"
+
+
 def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParams":
     metadata = {
         "type": METADATA_TYPE,
@@ -319,9 +329,7 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
         "line_items": [{"quantity": 1, "price_data": price_data}],
         "metadata": metadata,
         "success_url": _success_url(purchase),
-        "cancel_url": (
-            f"{settings.BASE_URL}/credits?credits={purchase.credits}&mode={purchase.mode}"
-        ),
+        "cancel_url": _cancel_url(purchase),
     }
     if purchase.language:
         params["locale"] = cast(Any, purchase.language)

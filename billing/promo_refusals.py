@@ -64,10 +64,10 @@ def code_refusal(error: CodeRefused) -> Refusal:
         ),
     }
     code, words = codes[error.reason]
-    extra = {}
-    if error.reason == Reason.IS_VOUCHER:
-        extra["url"] = f"{settings.BASE_URL}{reverse('redeem')}"
-    return Refusal(400, code, words, field="promo_code", **extra)
+    if error.reason != Reason.IS_VOUCHER:
+        return Refusal(400, code, words, field="promo_code")
+    url = f"{settings.BASE_URL}{reverse('redeem')}"
+    return Refusal(400, code, words, field="promo_code", url=url)
 
 
 def voucher_refusal(error: CodeRefused) -> Refusal:

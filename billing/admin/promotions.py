@@ -80,7 +80,7 @@ def in_words(promotion: Promotion) -> str:
         )
     each = promotion.max_uses_per_user
     parts.append(
-        ngettext("%(count)s for each customer", "%(count)s for each customer", each)
+        ngettext("%(count)s use for each customer", "%(count)s uses for each customer", each)
         % {"count": number(each)}
     )
     if promotion.starts_at:
@@ -175,13 +175,10 @@ class PromotionAdmin(admin.ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Promotion]:
         kept = Q(codes__redemptions__kept_at__isnull=False)
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(
-                kept=Count("codes__redemptions", filter=kept),
-                granted=Sum("codes__redemptions__credits", filter=kept, default=0),
-            )
+        found: QuerySet[Promotion] = super().get_queryset(request)
+        return found.annotate(
+            kept=Count("codes__redemptions", filter=kept),
+            granted=Sum("codes__redemptions__credits", filter=kept, default=0),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Promotion | None = None) -> list[str]:
