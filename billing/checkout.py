@@ -301,15 +301,6 @@ def _product_name(purchase: Purchase) -> str:
         return credits_in_words(purchase.credits)
 
 
-def _cancel_url(purchase: Purchase) -> str:
-    """The shop with the same order in it."""
-    redemption = promotions.redemption_of(purchase)
-    order = {"credits": purchase.credits, "mode": purchase.mode}
-    if redemption is not None:
-        order["promo"] = redemption.code.code
-    return f"{settings.BASE_URL}{reverse('buy')}?{urlencode(order)}"
-
-
 def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParams":
     metadata = {
         "type": METADATA_TYPE,
@@ -317,6 +308,11 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
         "user_id": str(purchase.user_id),
         "purchase_id": str(purchase.pk),
     }
+    shop = {"credits": str(purchase.credits), "mode": purchase.mode}
+    redemption = promotions.redemption_of(purchase)
+    if redemption is not None:
+        shop["promo"] = metadata["promo_code"] = redemption.code.code
+        metadata["bonus"] = str(redemption.credits)
     price_data: Any = {
         "currency": purchase.currency,
         "unit_amount": purchase.total,
@@ -329,7 +325,7 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
         "line_items": [{"quantity": 1, "price_data": price_data}],
         "metadata": metadata,
         "success_url": _success_url(purchase),
-        "cancel_url": _cancel_url(purchase),
+        "cancel_url": f"{settings.BASE_URL}{reverse('buy')}?{urlencode(shop)}",
     }
     if purchase.language:
         params["locale"] = cast(Any, purchase.language)

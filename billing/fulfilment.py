@@ -219,7 +219,7 @@ def _adopt(
         or not (price.total <= subtotal <= MAX_TOTAL)
     ):
         raise Quarantined(f"It paid {subtotal} {currency}, and {price.total} {CURRENCY} is due.")
-    return Purchase.objects.create(
+    purchase = Purchase.objects.create(
         id=uuid_of(metadata.get("purchase_id")) or uuid.uuid4(),
         user=user,
         mode=mode,
@@ -228,6 +228,10 @@ def _adopt(
         total=subtotal,
         currency=currency,
     )
+    code, bonus = metadata.get("promo_code"), whole_number(metadata.get("bonus"))
+    if code is not None and not promotions.adopt(purchase, str(code), bonus):
+        raise Quarantined(f"It promises a bonus of {bonus} with the code {code}, which isn't so.")
+    return purchase
 
 
 def buyer_of(metadata: Mapping[str, Any], customer_id: str | None) -> User:

@@ -240,6 +240,23 @@ def free(purchase_ids: Iterable[uuid.UUID]) -> None:
         Redemption.objects.filter(pk=use.pk).update(status=Status.FREED, freed_at=timezone.now())
 
 
+def adopt(purchase: Purchase, text: str, bonus: int | None) -> bool:
+    """Record a use that only Stripe knows; answers whether the code is here and brings that much.
+
+    It has not been counted, so that it is as one that was freed.
+    """
+    code = PromoCode.objects.select_related("promotion").filter(code=normalised(text)).first()
+    if code is None or code.promotion.kind != Promotion.Kind.BONUS:
+        return False
+    if not bonus or bonus != bonus_of(code.promotion, purchase.credits):
+        return False
+    Redemption.objects.create(
+        code=code, user=purchase.user, purchase=purchase, credits=bonus, status=Status.FREED,
+        freed_at=timezone.now(),
+    )  # fmt: skip
+    return True
+
+
 def grant_bonus(purchase: Purchase, wallet: Wallet, key: str) -> int:
     """Grant what a paid order's code brings, and keep its use; answers the credits.
 
@@ -264,7 +281,7 @@ def _keep(use: Redemption, purchase: Purchase) -> None:
         # Ordered as the first one. The buyer saw the bonus, and has it.
         use.note = "Another purchase was paid before this one."
     if use.status == Status.FREED:
-        use.note = "Paid after the order had been closed and its use freed."
+        use.note = "Paid when no use of the code was reserved for it any more."
         use.status = Status.BEYOND
         try:
             _take(use.code)

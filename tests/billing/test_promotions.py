@@ -11,7 +11,7 @@ from accounts import closing
 from accounts.models import User
 from billing import abandoned, checkout, promotions
 from billing.closing import close_account
-from billing.models import Mail, Promotion, Purchase, Redemption
+from billing.models import Event, Mail, PromoCode, Promotion, Purchase, Redemption
 from billing.promotions import CodeRefused, Reason
 from credits import ledger
 from credits.models import Entry, Lot
@@ -264,9 +264,29 @@ def test_what_the_buyer_saw_is_granted_also_when_paid_too_late(
         order(other_user)
     shop.tell()
     mine = Redemption.objects.get(user=user)
-    assert (mine.status, mine.note.startswith("Paid after the order")) == (status, True)
+    assert (mine.status, mine.note.startswith("Paid when no use")) == (status, True)
     assert entries(user) == [("purchase", 500), ("promotion", 50)]
     assert Promotion.objects.get().used == 1
+
+
+@pytest.mark.parametrize(("percent", "status"), [(10, "kept"), (20, None)])
+def test_a_sale_that_only_stripe_knows_has_its_bonus(shop, user, percent, status):
+    promo()
+    purchase = start(shop)
+    shop.sandbox.pay(str(purchase.stripe_session_id))
+    # A backup is restored: of before the order.
+    Redemption.objects.all().delete()
+    Purchase.objects.all().delete()
+    PromoCode.objects.update(used=0)
+    Promotion.objects.update(used=0, percent=percent)
+    shop.tell()
+    if status:
+        assert (use().status, use().purchase_id) == (status, purchase.pk)
+        assert entries(user) == [("purchase", 500), ("promotion", 50)]
+    else:
+        assert entries(user) == []
+        assert Event.objects.filter(status="quarantined").count() == 1
+        assert not Purchase.objects.exists()
 
 
 # --- Orders of before -----------------------------------------------------------------------------
