@@ -137,10 +137,12 @@ def open_purchase(
         with preferences.read_by(user):  # as the page and its receipt are
             return checkout.place_order(
                 user,
-                body.credits,
-                body.mode,
-                request_id=uuid.uuid5(uuid.NAMESPACE_URL, ledger_key(api_key, key)),
-                expected_total=body.expected_total,
+                checkout.Order(
+                    body.credits,
+                    body.mode,
+                    request_id=uuid.uuid5(uuid.NAMESPACE_URL, ledger_key(api_key, key)),
+                    expected_total=body.expected_total,
+                ),
             )
 
     def page_of(purchase: Purchase) -> Order:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from django.utils import timezone
 
 from billing import stripe_api, webhooks
+from billing.checkout import expire_orders
 from billing.models import Purchase, StripeCustomer
 from billing.stripe_api import Clock, StripeRefused
 from billing.stripe_objects import stripe_id
@@ -34,7 +35,7 @@ def close_abandoned(progress: Callable[[Sequence[Purchase]], Iterable[Purchase]]
         session = _session_of(purchase)
         if session is None:
             # Nothing could ever be paid: Stripe has no payment page for it.
-            waiting.filter(pk=purchase.pk).update(status=Purchase.Status.EXPIRED)
+            expire_orders(waiting.filter(pk=purchase.pk))
         else:
             _apply(purchase, session)
         purchase.refresh_from_db()

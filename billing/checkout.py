@@ -1,6 +1,7 @@
 """Selling: an order, and Stripe's page to pay it on."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,10 +11,11 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone, translation
+from django.utils.http import urlencode
 
 from accounts import closing
 from accounts.models import User
-from billing import stripe_api
+from billing import promotions, stripe_api
 from billing.customers import with_customer
 from billing.models import Mode, Purchase, Subscription
 from billing.pricing import CURRENCY, Quote, quote
@@ -42,7 +44,28 @@ class AlreadySubscribed(Exception):
 
 
 class OrderReplaced(Exception):
-    """The user has ordered another plan at the same moment, and one page is all there can be."""
+    """The user has ordered again at the same moment, and one page is all there can be: of a plan,
+    or with a promotion."""
+
+
+class BonusChanged(Exception):
+    """The bonus isn't the one that the buyer saw."""
+
+    def __init__(self, quote: Quote, code: str, bonus: int) -> None:
+        super().__init__(f"The bonus is {bonus}.")
+        self.quote, self.code, self.bonus = quote, code, bonus
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a buyer asks for: the arguments of `start_checkout`."""
+
+    credits: int
+    mode: str
+    request_id: uuid.UUID | None = None
+    expected_total: int | None = None
+    promo_code: str = ""
+    expected_bonus: int | None = None
 
 
 def start_checkout(
@@ -52,67 +75,101 @@ def start_checkout(
     *,
     request_id: uuid.UUID | None = None,
     expected_total: int | None = None,
+    promo_code: str = "",
+    expected_bonus: int | None = None,
 ) -> str:
     """Open a payment page for this many credits and answer its address.
 
     The order is on record before Stripe is called. The same `request_id` answers the same page;
-    `expected_total` is what the buyer saw, in cents. Raises `RequestIdReused`, `PriceChanged`,
+    `expected_total` is what the buyer saw, in cents, and `expected_bonus` what the code would
+    bring, in credits. Raises `RequestIdReused`, `PriceChanged`, `BonusChanged`, `CodeRefused`,
     `AccountClosing`, `AlreadySubscribed`, `OrderReplaced`, `StripeUnavailable`, `StripeRefused`;
     nothing is charged then.
     """
+    order = Order(credits, mode, request_id, expected_total, promo_code, expected_bonus)
+    if promo_code and not _earlier(user, order):
+        _leave_the_code(user, order)
     with transaction.atomic():
-        purchase = place_order(
-            user, credits, mode, request_id=request_id, expected_total=expected_total
-        )
+        purchase = place_order(user, order)
     return payment_page(purchase)
 
 
-def place_order(
-    user: User,
-    credits: int,
-    mode: str,
-    *,
-    request_id: uuid.UUID | None = None,
-    expected_total: int | None = None,
-) -> Purchase:
+def place_order(user: User, order: Order) -> Purchase:
     """The first half of `start_checkout`, which asks nothing of Stripe: for a transaction.
 
-    Raises `RequestIdReused`, `PriceChanged`, `AccountClosing`, `AlreadySubscribed`.
+    Raises `RequestIdReused`, `PriceChanged`, `BonusChanged`, `CodeRefused`, `AccountClosing`,
+    `AlreadySubscribed`, `OrderReplaced`.
     """
     closing.check_open(user)
-    if request_id is not None:
-        earlier = Purchase.objects.filter(user=user, request_id=request_id).first()
-        if earlier is not None:
-            return _same_order(earlier, credits, mode, expected_total)
-    price = quote(credits)
-    if expected_total is not None and expected_total != price.total:
+    earlier = _earlier(user, order)
+    if earlier is not None:
+        return _same_order(earlier, order)
+    price = quote(order.credits)
+    if order.expected_total not in (None, price.total):
         raise PriceChanged(price)
-    if mode == Mode.SUBSCRIPTION and _has_plan(user):
+    if order.mode == Mode.SUBSCRIPTION and _has_plan(user):
         raise AlreadySubscribed
-    order = {
-        "user": user,
-        "mode": mode,
-        "credits": credits,
-        "unit_price_e4": price.tier.unit_price,
-        "total": price.total,
-        "currency": CURRENCY,
-        "language": translation.get_language() or "",
-    }
-    if request_id is None:
-        return Purchase.objects.create(**order)
-    purchase, _ = Purchase.objects.get_or_create(user=user, request_id=request_id, defaults=order)
-    return _same_order(purchase, credits, mode, expected_total)
+    offer = promotions.offer(user, order.promo_code, order.credits) if order.promo_code else None
+    bonus = offer.credits if offer else 0
+    if order.expected_bonus not in (None, bonus):
+        raise BonusChanged(price, order.promo_code, bonus)
+    if offer is not None and offer.in_the_way:
+        raise OrderReplaced
+    purchase = Purchase.objects.create(
+        user=user,
+        mode=order.mode,
+        credits=order.credits,
+        unit_price_e4=price.tier.unit_price,
+        total=price.total,
+        currency=CURRENCY,
+        language=translation.get_language() or "",
+        request_id=order.request_id,
+    )
+    if offer is not None:
+        promotions.reserve(offer, purchase)
+    return purchase
 
 
-def _same_order(
-    purchase: Purchase, credits: int, mode: str, expected_total: int | None
-) -> Purchase:
+def _same_order(purchase: Purchase, order: Order) -> Purchase:
     # The price was fixed with the order: who expects another one now has seen another order.
-    if (purchase.credits, purchase.mode) != (credits, mode) or (
-        expected_total not in (None, purchase.total)
+    if (purchase.credits, purchase.mode) != (order.credits, order.mode) or (
+        order.expected_total not in (None, purchase.total)
     ):
         raise RequestIdReused
+    redemption = promotions.redemption_of(purchase)
+    code, bonus = (redemption.code.code, redemption.credits) if redemption else ("", 0)
+    if code != promotions.normalised(order.promo_code) or order.expected_bonus not in (None, bonus):
+        raise RequestIdReused
+    if not purchase.stripe_session_url and promotions.is_freed(purchase):
+        raise OrderReplaced
     return purchase
+
+
+def _leave_the_code(user: User, order: Order) -> None:
+    """Close the user's open orders that have what this one asks for: whoever comes back from the
+    payment page and orders again must not find the code used by nobody but themselves.
+
+    Raises `CodeRefused`, before anything is closed.
+    """
+    clock = Clock()
+    for earlier in promotions.offer(user, order.promo_code, order.credits).in_the_way:
+        session_id = earlier.stripe_session_id
+        if session_id and expire_page(session_id, clock) == "complete":
+            raise promotions.CodeRefused(promotions.Reason.USED)  # and paid a moment ago
+        with transaction.atomic():
+            # One whose page is being opened at this moment finds its use freed; one whose page has
+            # just been opened is left.
+            closing.check_open(user)
+            unpaid = Purchase.objects.filter(pk=earlier.pk, status=Purchase.Status.PENDING)
+            expire_orders(unpaid.filter(stripe_session_id=session_id))
+
+
+def expire_orders(orders: QuerySet[Purchase]) -> None:
+    """Close orders that nobody will pay any more, with the uses of codes that they reserved."""
+    with transaction.atomic():
+        found = list(orders.select_for_update().values_list("pk", flat=True))
+        Purchase.objects.filter(pk__in=found).update(status=Purchase.Status.EXPIRED)
+        promotions.free(found)
 
 
 def _has_plan(user: User) -> bool:
@@ -185,12 +242,14 @@ def _open_session(purchase: Purchase) -> None:
     try:
         with transaction.atomic():
             closing.check_open(purchase.user)
+            if promotions.is_freed(purchase):
+                raise OrderReplaced
             # A webhook may have been faster, or another request with the same id.
             Purchase.objects.filter(pk=purchase.pk, stripe_session_url="").update(
                 stripe_session_id=session.id, stripe_session_url=session.url or ""
             )
-    except closing.AccountClosing:
-        # Closing has looked for open pages before this one was there.
+    except (closing.AccountClosing, OrderReplaced):
+        # Closing, or the next order, has looked for open pages before this one was there.
         expire_page(session.id, clock)
         raise
     purchase.refresh_from_db()
@@ -226,9 +285,7 @@ def _close(order: Purchase, clock: Clock) -> None:
     if it is still open."""
     if expire_page(order.stripe_session_id or "", clock) == "complete":
         raise AlreadySubscribed
-    Purchase.objects.filter(pk=order.pk, status=Purchase.Status.PENDING).update(
-        status=Purchase.Status.EXPIRED
-    )
+    expire_orders(Purchase.objects.filter(pk=order.pk, status=Purchase.Status.PENDING))
 
 
 def expire_page(session_id: str, clock: Clock) -> str:
@@ -259,6 +316,11 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
         "user_id": str(purchase.user_id),
         "purchase_id": str(purchase.pk),
     }
+    shop = {"credits": str(purchase.credits), "mode": purchase.mode}
+    redemption = promotions.redemption_of(purchase)
+    if redemption is not None:
+        shop["promo"] = metadata["promo_code"] = redemption.code.code
+        metadata["bonus"] = str(redemption.credits)
     price_data: Any = {
         "currency": purchase.currency,
         "unit_amount": purchase.total,
@@ -271,9 +333,7 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
         "line_items": [{"quantity": 1, "price_data": price_data}],
         "metadata": metadata,
         "success_url": _success_url(purchase),
-        "cancel_url": (
-            f"{settings.BASE_URL}/credits?credits={purchase.credits}&mode={purchase.mode}"
-        ),
+        "cancel_url": f"{settings.BASE_URL}{reverse('buy')}?{urlencode(shop)}",
     }
     if purchase.language:
         params["locale"] = cast(Any, purchase.language)

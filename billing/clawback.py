@@ -8,7 +8,7 @@ take more than the charge brought.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
@@ -17,6 +17,7 @@ from accounts import preferences
 from billing import mails, stripe_api
 from billing.fulfilment import Quarantined, buyer_of
 from billing.models import Charge, Dispute, Event, Purchase, Refund
+from billing.promotions import BONUS
 from billing.stripe_api import Clock
 from billing.stripe_objects import (
     NotOurs,
@@ -29,9 +30,6 @@ from billing.stripe_objects import (
 from billing.templatetags.money import money
 from credits import ledger
 from credits.models import CLAWBACKS, Account, Entry, Kind, Lot
-
-BONUS: Final = ":bonus"
-"""What the key of a promotional grant ends with that came with a purchase, after the purchase's."""
 
 
 class NotGrantedYet(Exception):

@@ -15,7 +15,7 @@ from accounts import closing
 from accounts.models import User
 from billing import stripe_api
 from billing.anonymity import anonymous, customer_ids
-from billing.checkout import expire_page
+from billing.checkout import expire_orders, expire_page
 from billing.mails import tell
 from billing.models import BalanceAlert, Event, Mail, Purchase, StripeCustomer, Subscription
 from billing.stripe_api import Clock, StripeRefused
@@ -97,8 +97,7 @@ def _check_payments(user: User, clock: Clock) -> None:
             if waiting.filter(pk=purchase.pk).exists():
                 raise PaymentUnderWay
         else:
-            pending = waiting.filter(pk=purchase.pk, status=Purchase.Status.PENDING)
-            pending.update(status=Purchase.Status.EXPIRED)
+            expire_orders(waiting.filter(pk=purchase.pk, status=Purchase.Status.PENDING))
 
 
 def _done_or_gone(request: Callable[[], object], clock: Clock) -> None:
@@ -118,8 +117,7 @@ def _erase(user: User, mark: datetime) -> None:
     # In the order in which webhooks lock: event, purchase; and events wait to be kept.
     StripeCustomer.objects.select_for_update(no_key=True).filter(user=user).first()
     _strip_events(user)
-    pending = Purchase.objects.filter(user=user, status=Purchase.Status.PENDING)
-    pending.update(status=Purchase.Status.EXPIRED)
+    expire_orders(Purchase.objects.filter(user=user, status=Purchase.Status.PENDING))
     Purchase.objects.filter(user=user).exclude(stripe_session_url="").update(stripe_session_url="")
     for plan in Subscription.objects.filter(user=user, status__in=Subscription.LIVE):
         plan.status, plan.cancel_at_period_end = "canceled", False

@@ -30,6 +30,7 @@ from billing.models import (
     Mail,
     PlanChange,
     Purchase,
+    Redemption,
     Refund,
     StripeCustomer,
     Subscription,
@@ -121,6 +122,10 @@ def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
         Purchase.objects.filter(user=user), "id", "mode", "credits", "unit_price_e4", "total",
         "currency", "status", "language", "created_at", "paid_at", "stripe_session_id",
         "stripe_payment_id",
+    )  # fmt: skip
+    yield "redemptions", _rows(
+        Redemption.objects.filter(user=user), "id", "code__code", "purchase_id", "credits",
+        "status", "created_at", "kept_at", "freed_at",
     )  # fmt: skip
     yield "subscriptions", _rows(
         Subscription.objects.filter(user=user), "id", "stripe_id", "status", "credits", "total",

@@ -13,7 +13,7 @@ from typing import Any, Final
 from django.utils import timezone
 
 from accounts.models import User
-from billing import mails
+from billing import mails, promotions
 from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, PlanChange, Purchase, StripeCustomer
 from billing.pricing import CURRENCY, quote
 from billing.stripe_objects import (
@@ -147,6 +147,7 @@ def expire_checkout(session: Mapping[str, Any]) -> None:
     if purchase is not None and purchase.status == Purchase.Status.PENDING:
         purchase.status = Purchase.Status.EXPIRED
         purchase.save(update_fields=["status"])
+        promotions.free([purchase.pk])
 
 
 def fail_checkout(session: Mapping[str, Any]) -> None:
@@ -156,6 +157,7 @@ def fail_checkout(session: Mapping[str, Any]) -> None:
         return
     purchase.status = Purchase.Status.FAILED
     purchase.save(update_fields=["status"])
+    promotions.free([purchase.pk])
     mails.tell(
         purchase.user,
         "payment_failed",
@@ -189,7 +191,9 @@ def _purchase_of_session(
 
 
 def _locked(**lookup: Any) -> Purchase | None:
-    return Purchase.objects.select_for_update().filter(**lookup).first()
+    # Whether there is a redemption; it is read again where it matters, under this lock.
+    orders = Purchase.objects.select_related("redemption").select_for_update(of=("self",))
+    return orders.filter(**lookup).first()
 
 
 def _adopt(
@@ -215,7 +219,7 @@ def _adopt(
         or not (price.total <= subtotal <= MAX_TOTAL)
     ):
         raise Quarantined(f"It paid {subtotal} {currency}, and {price.total} {CURRENCY} is due.")
-    return Purchase.objects.create(
+    purchase = Purchase.objects.create(
         id=uuid_of(metadata.get("purchase_id")) or uuid.uuid4(),
         user=user,
         mode=mode,
@@ -224,6 +228,10 @@ def _adopt(
         total=subtotal,
         currency=currency,
     )
+    code, bonus = metadata.get("promo_code"), whole_number(metadata.get("bonus"))
+    if code is not None and not promotions.adopt(purchase, str(code), bonus):
+        raise Quarantined(f"It promises a bonus of {bonus} with the code {code}, which isn't so.")
+    return purchase
 
 
 def buyer_of(metadata: Mapping[str, Any], customer_id: str | None) -> User:
@@ -267,16 +275,14 @@ def _check_sale(
 
 
 def _grant(purchase: Purchase, terms: Purchase | PlanChange, key: str, kind: Kind) -> None:
-    ledger.grant(
-        ledger.wallet_of(purchase.user),
-        terms.credits,
-        key=key,
-        kind=kind,
-        paid=terms.total,
-    )
+    wallet = ledger.wallet_of(purchase.user)
+    ledger.grant(wallet, terms.credits, key=key, kind=kind, paid=terms.total)
     told: dict[str, Any] = {"credits": terms.credits, "total": terms.total}
     if kind == Kind.PURCHASE:
         told |= {"currency": terms.currency, "mode": purchase.mode}
+        # A plan's further months have none.
+        bonus = promotions.grant_bonus(purchase, wallet, key)
+        told |= {"bonus": bonus} if bonus else {}
     mails.tell(purchase.user, kind.value, key, **told)
 
 

@@ -56,7 +56,11 @@ class Kind:
 
 KINDS: Final[Mapping[str, Kind]] = {
     # A one-time purchase was granted, or the first month of a plan.
-    "purchase": Kind(_("Purchase"), frozenset({"credits", "total", "currency", "mode"})),
+    "purchase": Kind(
+        _("Purchase"),
+        frozenset({"credits", "total", "currency", "mode"}),
+        frozenset({"bonus"}),
+    ),
     # A further month of a plan was granted.
     "renewal": Kind(_("Monthly renewal"), frozenset({"credits", "total"})),
     # A plan's payment failed; with mode "payment", a one-time bank debit.

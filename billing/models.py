@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -23,6 +23,9 @@ MIN_CREDITS: Final = 10
 MAX_CREDITS: Final = 100_000
 MAX_UNIT_PRICE: Final = 90_000
 """Ten-thousandths: a dear order still fits what Stripe charges at most, $999,999.99."""
+
+MAX_PERCENT: Final = 1000
+"""Of a bonus: ten times the order on top is the most that makes sense."""
 
 
 class PriceTier(models.Model):
@@ -199,6 +202,214 @@ class Purchase(models.Model):
         """The address of the payment page, as long as something can be paid there; else empty."""
         is_open = self.status == self.Status.PENDING and self.payable_until > timezone.now()
         return self.stripe_session_url if is_open else ""
+
+    @property
+    def bonus(self) -> int:
+        """The credits that its promo code brings on top, once."""
+        redemption: Redemption | None = getattr(self, "redemption", None)
+        return redemption.credits if redemption else 0
+
+
+class Promotion(models.Model):
+    """What its codes give: more credits with a purchase, or credits without one (a voucher).
+
+    Who may redeem one, and what it brings, is in `billing.promotions`. `used` counts what is
+    reserved or kept; that it stays within `max_uses` is the database's rule.
+    """
+
+    class Kind(models.TextChoices):
+        BONUS = "bonus", _("Bonus on a purchase")
+        VOUCHER = "voucher", _("Voucher: credits without a purchase")
+
+    name = models.CharField(_("name"), max_length=100, help_text=_("For staff only."))
+    kind = models.CharField(_("kind"), max_length=7, choices=Kind.choices, default=Kind.BONUS)
+    percent = models.PositiveIntegerField(
+        _("percent more"), null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    credits = models.PositiveIntegerField(
+        _("credits"), null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    max_bonus = models.PositiveIntegerField(
+        _("at most this many credits"), null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    min_credits = models.PositiveIntegerField(
+        _("smallest order, in credits"), null=True, blank=True
+    )
+    first_purchase_only = models.BooleanField(_("first purchase only"), default=False)
+    starts_at = models.DateTimeField(_("starts"), null=True, blank=True)
+    ends_at = models.DateTimeField(_("ends"), null=True, blank=True)
+    max_uses = models.PositiveIntegerField(_("uses in all"), null=True, blank=True)
+    max_uses_per_user = models.PositiveIntegerField(
+        _("uses per customer"), default=1, validators=[MinValueValidator(1)]
+    )
+    expires_after_days = models.PositiveIntegerField(
+        _("days until the credits expire"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(3650)],
+    )
+    is_active = models.BooleanField(_("active"), default=True)
+    used = models.PositiveIntegerField(_("used"), default=0, editable=False)
+    created_at = models.DateTimeField(_("made"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("promotion")
+        verbose_name_plural = _("promotions")
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                # Written out, because a CHECK that comes to NULL holds.
+                condition=Q(percent__isnull=False, credits__isnull=True)
+                & Q(percent__gte=1, percent__lte=MAX_PERCENT)
+                | Q(percent__isnull=True, credits__isnull=False)
+                & Q(credits__gte=1, credits__lte=MAX_CREDITS),
+                name="billing_promotion_bonus",
+                violation_error_message=_("Give either percent or credits."),
+            ),
+            models.CheckConstraint(
+                condition=Q(max_bonus=None)
+                | Q(max_bonus__gte=1, max_bonus__lte=MAX_CREDITS, percent__isnull=False),
+                name="billing_promotion_max_bonus",
+                violation_error_message=_("Only a bonus in percent has a maximum."),
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="bonus")
+                | Q(
+                    kind="voucher",
+                    credits__isnull=False,
+                    min_credits=None,
+                    first_purchase_only=False,
+                ),
+                name="billing_promotion_voucher",
+                violation_error_message=_(
+                    "A voucher gives a fixed number of credits, and needs no purchase."
+                ),
+            ),
+            models.CheckConstraint(
+                condition=Q(min_credits=None)
+                | Q(min_credits__gte=MIN_CREDITS, min_credits__lte=MAX_CREDITS),
+                name="billing_promotion_min_credits",
+            ),
+            models.CheckConstraint(
+                condition=Q(starts_at=None) | Q(ends_at=None) | Q(ends_at__gt=F("starts_at")),
+                name="billing_promotion_times",
+                violation_error_message=_("It must end after it starts."),
+            ),
+            models.CheckConstraint(
+                condition=Q(max_uses=None) | Q(max_uses__gte=F("used")),
+                name="billing_promotion_uses",
+                violation_error_message=_("It has been used more often than that."),
+            ),
+            models.CheckConstraint(
+                condition=Q(max_uses_per_user__gte=1), name="billing_promotion_per_user"
+            ),
+            models.CheckConstraint(
+                condition=Q(expires_after_days=None)
+                | Q(expires_after_days__gte=1, expires_after_days__lte=3650),
+                name="billing_promotion_expiry",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PromoCode(models.Model):
+    """What a customer types for a promotion, in capitals without spaces and hyphens.
+
+    Those of one batch were made together and have its id.
+    """
+
+    promotion = models.ForeignKey(
+        Promotion, models.PROTECT, verbose_name=_("promotion"), related_name="codes"
+    )
+    code = models.CharField(_("code"), max_length=40, unique=True)
+    batch = models.UUIDField(_("batch"), null=True, blank=True, db_index=True, editable=False)
+    max_uses = models.PositiveIntegerField(_("uses of this code"), null=True, blank=True)
+    used = models.PositiveIntegerField(_("used"), default=0, editable=False)
+    created_at = models.DateTimeField(_("made"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("promo code")
+        verbose_name_plural = _("promo codes")
+        permissions = [("download_promocode", "Can download promo codes")]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(code__regex=r"^[A-Z0-9]{4,40}$"),
+                name="billing_promocode_code",
+                violation_error_message=_("A code is 4 to 40 letters A to Z and digits."),
+            ),
+            models.CheckConstraint(
+                condition=Q(max_uses=None) | Q(max_uses__gte=F("used")),
+                name="billing_promocode_uses",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.code
+
+    @property
+    def grouped(self) -> str:
+        """As it is handed out: a random one in groups of four, to be read and typed."""
+        groups = [self.code[at : at + 4] for at in range(0, len(self.code), 4)]
+        return "-".join(groups) if self.batch else self.code
+
+
+class Redemption(models.Model):
+    """One use of a code: reserved by an order, kept when it is paid, freed when it won't be.
+
+    That of a voucher has no purchase and is kept from the start. `credits` is what the buyer saw.
+    """
+
+    class Status(models.TextChoices):
+        RESERVED = "reserved", _("Waiting for payment")
+        KEPT = "kept", _("Redeemed")
+        FREED = "freed", _("Not used after all")
+        BEYOND = "beyond", _("Redeemed beyond the limit")
+
+    COUNTED: Final = (Status.RESERVED, Status.KEPT)
+    """What `used` of its code and promotion counts."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    code = models.ForeignKey(
+        PromoCode, models.PROTECT, verbose_name=_("code"), related_name="redemptions"
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        verbose_name=_("customer"),
+        related_name="redemptions",
+    )
+    purchase = models.OneToOneField(
+        Purchase, models.PROTECT, null=True, verbose_name=_("purchase"), related_name="redemption"
+    )
+    credits = models.PositiveIntegerField(_("credits"))
+    status = models.CharField(
+        _("status"), max_length=8, choices=Status.choices, default=Status.RESERVED
+    )
+    note = models.CharField(_("note"), max_length=200, blank=True)
+    created_at = models.DateTimeField(_("time"), db_default=Now())
+    kept_at = models.DateTimeField(_("redeemed"), null=True)
+    freed_at = models.DateTimeField(_("freed"), null=True)
+
+    class Meta:
+        verbose_name = _("redemption")
+        verbose_name_plural = _("redemptions")
+        constraints = [
+            models.CheckConstraint(condition=Q(credits__gt=0), name="billing_redemption_credits"),
+            models.CheckConstraint(
+                condition=Q(purchase__isnull=False) | Q(status="kept"),
+                name="billing_redemption_voucher",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["kept", "beyond"], kept_at__isnull=False)
+                | Q(status__in=["reserved", "freed"], kept_at=None),
+                name="billing_redemption_kept",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code}, {self.get_status_display()}"
 
 
 class Charge(models.Model):

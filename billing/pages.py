@@ -2,9 +2,9 @@
 
 import functools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from django.conf import settings
 from django.contrib import messages
@@ -31,15 +31,20 @@ from billing import chart, history, pricing, receipts
 from billing.api import Refusal
 from billing.checkout import live_subscription
 from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase, Subscription
+from billing.promo_refusals import guessing
+from billing.promotions import Offer
 from billing.stripe_api import StripeRefused, StripeUnavailable
+from billing.views import bonus_offer, is_prefetch, valid_credits
 from billing.views import buy as buy_or_refuse
-from billing.views import is_prefetch, valid_credits
 from credits import ledger, statement
 from credits.models import Entry, Kind, Wallet
 from credits.numbers import in_digits, number, parse_credits
 
 PICKS: Final = [100, 500, 2000, 5000, 20000]
 FIRST_AMOUNT: Final = 500
+CODE_SHOWN: Final = 60
+"""Characters of a promo code; with hyphens and spaces it may be longer than it is kept."""
+
 CHART_DAYS: Final = 30
 FAILURES_SHOWN: Final = timedelta(days=14)
 """From the order on; a bank debit fails within days of it."""
@@ -74,30 +79,52 @@ def buy(request: HttpRequest) -> HttpResponse:
     """The shop: GET shows the price of `?credits=`, POST goes to the payment page."""
     if request.method != "POST":
         text = in_digits(request.GET.get("credits", str(FIRST_AMOUNT)))
-        form = {"credits": text, "mode": mode_of(request.GET.get("mode"))}
+        form = {
+            "credits": text,
+            "mode": mode_of(request.GET.get("mode")),
+            "promo_code": _typed_code(request.GET.get("promo", "")),
+        }
         return _shop(request, form)
     preferences.answer_as_page(request)
     form = {
         "credits": in_digits(request.POST.get("credits", "")),
         "mode": mode_of(request.POST.get("mode")),
         "request_id": request.POST.get("request_id", ""),
+        "promo_code": _typed_code(request.POST.get("promo_code", "")),
     }
-    here = f"{reverse('buy')}?{urlencode({'credits': form['credits'], 'mode': form['mode']})}"
+    here = _shop_address(form)
     if request.POST.get("action") == "price":  # without JavaScript
         return HttpResponseRedirect(here, status=303)
     if not request.user.is_authenticated:
         return redirect_to_login(here)
     try:
-        url = buy_or_refuse(
-            request.user,
-            valid_credits(parse_credits(form["credits"])),
-            form["mode"],
-            request_id=_uuid(form["request_id"]),
-            expected_total=parse_cents(request.POST.get("expected_total", "")),
-        )
+        signed_in = cast(SignedInRequest, request)
+        with guessing(signed_in, form["promo_code"]):
+            url = buy_or_refuse(
+                request.user,
+                valid_credits(parse_credits(form["credits"])),
+                form["mode"],
+                request_id=_uuid(form["request_id"]),
+                expected_total=parse_cents(request.POST.get("expected_total", "")),
+                promo_code=form["promo_code"],
+                expected_bonus=parse_cents(request.POST.get("expected_bonus", "")),
+            )
     except Refusal as refusal:
         return _shop(request, form, refusal)
     return HttpResponseRedirect(url, status=303)
+
+
+def _typed_code(text: str) -> str:
+    """A promo code as it was typed; what is longer than any is no good, whatever its rest is."""
+    return text.strip()[:CODE_SHOWN]
+
+
+def _shop_address(form: Mapping[str, str]) -> str:
+    """The shop with this order in it."""
+    order = {"credits": form["credits"], "mode": form["mode"]}
+    if form["promo_code"]:
+        order["promo"] = form["promo_code"]
+    return f"{reverse('buy')}?{urlencode(order)}"
 
 
 def mode_of(text: str | None) -> str:
@@ -123,8 +150,8 @@ def _shop(
     # The same id again where Stripe didn't answer, so that trying again can't buy twice.
     keep_id = refusal is not None and refusal.status in {502, 503}
     if refusal is not None:
-        if refusal.body.get("field") in {"credits"}:
-            errors["credits"] = str(refusal)
+        if refusal.body.get("field") in {"credits", "promo_code"}:
+            errors[str(refusal.body["field"])] = str(refusal)
         else:
             problem = {
                 "title": _problem_title(refusal),
@@ -135,6 +162,10 @@ def _shop(
     quote = price["quote"]
     if price["error"]:
         errors.setdefault("credits", price["error"])
+    offer = None
+    if form["promo_code"] and quote and "promo_code" not in errors:
+        offer, error = _offer(request, form["promo_code"], quote.credits)
+        errors.update(error)
     subscription = live_subscription(request.user) if request.user.is_authenticated else None
     if subscription is not None:
         form["mode"] = Mode.PAYMENT  # one plan is all there can be
@@ -148,13 +179,28 @@ def _shop(
         },
         "problem": problem,
         **price,
+        "offer": offer,
+        "credits_in_all": quote.credits + offer.credits if quote and offer else None,
         "page": "buy",
-        "next": f"{reverse('buy')}?{urlencode({'credits': form['credits'], 'mode': form['mode']})}",
+        "next": _shop_address(form),
+        "tail": _shop_address({**form, "credits": ""}).partition("?credits=")[2],
         "subscription": subscription,
     }
     return render(
         request, "billing/credits.html", context, status=refusal.status if refusal else 200
     )
+
+
+def _offer(
+    request: HttpRequest, promo_code: str, credits: int
+) -> tuple[Offer | None, dict[str, str]]:
+    """What a code brings, or why it brings nothing; visitors learn it once they have signed in."""
+    if not request.user.is_authenticated:
+        return None, {}
+    try:
+        return bonus_offer(cast(SignedInRequest, request), promo_code, credits), {}
+    except Refusal as refusal:
+        return None, {"promo_code": str(refusal)}
 
 
 def price_of(text: str, tiers: Sequence[pricing.Tier]) -> dict[str, Any]:
@@ -185,6 +231,7 @@ def _problem_title(refusal: Refusal) -> str:
         "already_subscribed": _("You have a monthly plan already"),
         "order_replaced": _("Another order is open"),
         "request_id_reused": _("Please check your order"),
+        "promotion_changed": _("The bonus has changed"),
         "account_closing": _("Your account is being closed"),
     }.get(str(refusal.body["code"]), _("We couldn't open the payment page"))
 
@@ -207,7 +254,8 @@ def success(request: HttpRequest) -> HttpResponse:
         )
         return redirect_to_login(request.get_full_path())
     purchase_id = _uuid(request.GET.get("purchase", ""))
-    purchase = get_object_or_404(Purchase, pk=purchase_id, user=request.user)
+    own = Purchase.objects.filter(user=request.user).select_related("redemption__code")
+    purchase = get_object_or_404(own, pk=purchase_id)
     context = {
         "purchase": purchase,
         # Old news comes with no poll: what isn't here after a day is not a matter of seconds.
@@ -313,12 +361,14 @@ def _open_purchases(user: User) -> dict[str, Any]:
 
 # As SQL: to put it together through models took longer than to run it, on every visit.
 _OPEN: Final = """
-SELECT * FROM billing_purchase
-WHERE user_id = %s AND (
-    status IN ('review', 'settling')
-    OR status = 'pending' AND stripe_session_url > ''
-    OR status = 'failed' AND created_at > %s)
-ORDER BY created_at DESC LIMIT 5"""
+SELECT purchase.*, redemption.credits AS promised
+FROM billing_purchase AS purchase
+    LEFT JOIN billing_redemption AS redemption ON redemption.purchase_id = purchase.id
+WHERE purchase.user_id = %s AND (
+    purchase.status IN ('review', 'settling')
+    OR purchase.status = 'pending' AND purchase.stripe_session_url > ''
+    OR purchase.status = 'failed' AND purchase.created_at > %s)
+ORDER BY purchase.created_at DESC LIMIT 5"""
 
 
 @never_cache

@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -14,9 +14,11 @@ from django.utils.translation import ngettext
 from accounts.closing import AccountClosing
 from accounts.models import User
 from accounts.requests import SignedInRequest
-from billing import checkout, customers, pricing, webhooks
+from billing import checkout, customers, pricing, promotions, webhooks
 from billing.api import Refusal, endpoint, json_body, raw_body
 from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase
+from billing.promo_refusals import code_refusal, guessing
+from billing.promotions import CodeRefused
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from credits import ledger
 from credits.numbers import number
@@ -32,18 +34,30 @@ EMPTY: Final = {None, "", "0"}
 
 @endpoint("POST")
 def dynamic_checkout(request: SignedInRequest) -> HttpResponse:
-    data = json_body(request, "credits", "mode", "request_id", "expected_total")
+    data = json_body(
+        request,
+        "credits",
+        "mode",
+        "request_id",
+        "expected_total",
+        "promo_code",
+        "expected_bonus",
+    )
     credits = valid_credits(data.get("credits"))
     mode = data.get("mode", Mode.PAYMENT)
     if mode not in Mode.values:
         raise Refusal(400, "invalid_mode", _("The mode is payment or subscription."), field="mode")
-    url = buy(
-        request.user,
-        credits,
-        mode,
-        request_id=_request_id(data.get("request_id")),
-        expected_total=_expected_total(data.get("expected_total")),
-    )
+    promo_code = _promo_code(data.get("promo_code"))
+    with guessing(request, promo_code):
+        url = buy(
+            request.user,
+            credits,
+            mode,
+            request_id=_request_id(data.get("request_id")),
+            expected_total=_expected_total(data.get("expected_total")),
+            promo_code=promo_code,
+            expected_bonus=_expected_bonus(data.get("expected_bonus")),
+        )
     return JsonResponse({"url": url})
 
 
@@ -96,6 +110,23 @@ def _expected_total(value: Any) -> int | None:
     )
 
 
+def _promo_code(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise Refusal(400, "invalid_promo_code", _("The promo code must be text."), field="promo_code")
+
+
+def _expected_bonus(value: Any) -> int | None:
+    if value is None or (type(value) is int and value >= 0):
+        return value
+    raise Refusal(
+        400,
+        "invalid_expected_bonus",
+        _("The expected bonus must be a whole number of credits."),
+        field="expected_bonus",
+    )
+
+
 def buy(
     user: User,
     credits: int,
@@ -103,8 +134,13 @@ def buy(
     *,
     request_id: uuid.UUID | None,
     expected_total: int | None,
+    promo_code: str = "",
+    expected_bonus: int | None = None,
 ) -> str:
-    """The payment page's address, or a `Refusal` that says nothing was charged."""
+    """The payment page's address, or a `Refusal` that says nothing was charged.
+
+    With a code call it inside `guessing`.
+    """
     try:
         return checkout.start_checkout(
             user,
@@ -112,6 +148,8 @@ def buy(
             mode,
             request_id=request_id,
             expected_total=expected_total,
+            promo_code=promo_code,
+            expected_bonus=expected_bonus,
         )
     except checkout.RequestIdReused:
         raise Refusal(
@@ -128,6 +166,19 @@ def buy(
             field="expected_total",
             quote=error.quote.as_dict(),
         ) from None
+    except CodeRefused as error:
+        raise code_refusal(error) from None
+    except checkout.BonusChanged as error:
+        raise Refusal(
+            409,
+            "promotion_changed",
+            _(
+                "What the code brings is not what this page showed. Nothing was charged; please "
+                "look at the order again."
+            ),
+            field="expected_bonus",
+            quote={**error.quote.as_dict(), **bonus_fields(error.quote, error.code, error.bonus)},
+        ) from None
     except checkout.AlreadySubscribed:
         raise Refusal(
             409,
@@ -141,8 +192,8 @@ def buy(
             409,
             "order_replaced",
             _(
-                "You have ordered another plan at the same moment, and its payment page is the "
-                "one that is open. Nothing was charged."
+                "You have ordered again at the same moment, and the other order's payment page is "
+                "the one that is open. Nothing was charged."
             ),
         ) from None
     except AccountClosing:
@@ -186,19 +237,46 @@ def quote(request: HttpRequest) -> HttpResponse:
         text = ""
     # Seven digits are out of range as well as any more.
     credits = valid_credits(int(text[:7]) if text else None)
-    return JsonResponse(pricing.quote(credits).as_dict())
+    price = pricing.quote(credits)
+    promo_code = request.GET.get("promo_code", "")
+    if not promo_code:
+        return JsonResponse(price.as_dict())
+    if not request.user.is_authenticated:
+        raise Refusal(401, "unauthorized", "Unauthorized")
+    offer = bonus_offer(cast(SignedInRequest, request), promo_code, credits)
+    return JsonResponse({**price.as_dict(), **bonus_fields(price, offer.code.code, offer.credits)})
+
+
+def bonus_offer(request: SignedInRequest, promo_code: str, credits: int) -> promotions.Offer:
+    """What a code brings with an order, or a `Refusal`."""
+    with guessing(request, promo_code):
+        try:
+            return promotions.offer(request.user, promo_code, credits)
+        except CodeRefused as error:
+            raise code_refusal(error) from None
+
+
+def bonus_fields(price: pricing.Quote, promo_code: str, bonus: int) -> dict[str, Any]:
+    """What a quote tells in addition where a code comes with it."""
+    return {
+        "promo_code": promo_code,
+        "bonus_credits": bonus,
+        "total_credits": price.credits + bonus,
+    }
 
 
 @endpoint("GET", "HEAD")
 def purchase(request: SignedInRequest, purchase_id: uuid.UUID) -> HttpResponse:
     """How a purchase stands; what the success page asks until the credits are there."""
-    found = Purchase.objects.filter(pk=purchase_id, user=request.user).first()
+    own = Purchase.objects.filter(user=request.user).select_related("redemption")
+    found = own.filter(pk=purchase_id).first()
     if found is None:
         raise Refusal(404, "not_found", _("There is no such purchase."))
     return JsonResponse(
         {
             "status": found.status,
             "credits": found.credits,
+            "bonus_credits": found.bonus,
             "balance": ledger.balance_of(request.user),
         }
     )

@@ -11,7 +11,7 @@ from accounts.confirmation import ConfirmEmail, mail_sent
 from accounts.devices import devices
 from accounts.second_step import pages as second_step
 from api import reference, v1
-from billing import account_pages, alerts, key_pages, pages, plan_pages, views
+from billing import account_pages, alerts, key_pages, pages, plan_pages, redeem_pages, views
 from config import errors
 from config.middleware import PROGRAMS
 from usage.pages import usage
@@ -34,6 +34,7 @@ urlpatterns = [
     ),
     path("credits", pages.buy, name="buy"),
     path("credits/success", pages.success, name="success"),
+    path("redeem", redeem_pages.redeem, name="redeem"),
     path("dashboard", pages.dashboard, name="dashboard"),
     path("dashboard/history.csv", pages.history_csv, name="history_csv"),
     path("dashboard/usage", usage, name="usage"),

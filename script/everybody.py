@@ -38,9 +38,9 @@ from fido2.webauthn import (
 
 from accounts import keys
 from accounts.models import ApiKey, User
-from billing import low_balance, webhooks
+from billing import low_balance, promotions, webhooks
 from billing.checkout import start_checkout
-from billing.models import Charge, Dispute, Purchase, Subscription
+from billing.models import Charge, Dispute, Promotion, Purchase, Subscription
 from billing.reconcile import reconcile
 from credits import adjustments, ledger
 from credits.models import Entry, Wallet
@@ -239,6 +239,12 @@ def staff(user: User) -> Places:
         reason="fraudulent", answer_by=timezone.now() + timedelta(days=2),
         created_at=timezone.now(),
     )  # fmt: skip
+    promotion = Promotion.objects.create(
+        name="Summer", percent=10, max_bonus=5000, min_credits=100,
+        ends_at=timezone.now() + timedelta(days=30),
+    )  # fmt: skip
+    promotions.make_code(promotion, "SUMMER25", None)
+    promotions.make_codes(promotion, 3, 1)
     endpoint = endpoints.make(
         url="https://product.example/hooks/credits", description="The product", made_by=user,
         events=["credits.low", "credits.depleted", "subscription.changed"],
@@ -256,6 +262,7 @@ def staff(user: User) -> Places:
         "dispute": dispute.pk,
         "adjustment": asked.pk,
         "event": event.pk,
+        "promotion": promotion.pk,
         "reconciliation": reconcile(timezone.now() - timedelta(days=1)).pk,
         "form": uuid.uuid4(),
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 from billing import clawback, stripe_api
 from billing.models import Charge
+from billing.promotions import BONUS
 from billing.reconcile.run import Run, listed, supply
 from billing.stripe_objects import NotOurs
 from credits.grants import find_grants
@@ -55,7 +56,7 @@ def _compare_charges(
 def _revoked(charges: Iterable[Charge]) -> dict[str, bool]:
     """By charge: whether the credits that it should take back, bonus and all, are taken back."""
     charges = list(charges)
-    keys = {f"{charge.entry_key}{end}" for charge in charges for end in ("", clawback.BONUS)}
+    keys = {f"{charge.entry_key}{end}" for charge in charges for end in ("", BONUS)}
     grants = {
         (grant.user_id, grant.key): grant
         for grant in find_grants({charge.purchase.user_id for charge in charges}, keys)
@@ -64,7 +65,7 @@ def _revoked(charges: Iterable[Charge]) -> dict[str, bool]:
     for charge in charges:
         returned = charge.refunded + charge.withdrawn
         owner, key = charge.purchase.user_id, charge.entry_key
-        brought = [grants.get((owner, f"{key}{end}")) for end in ("", clawback.BONUS)]
+        brought = [grants.get((owner, f"{key}{end}")) for end in ("", BONUS)]
         found[charge.stripe_id] = brought[0] is not None and all(
             grant.revoked == clawback.share(grant.amount, returned, charge.amount)
             for grant in brought

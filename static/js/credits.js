@@ -1,6 +1,7 @@
 // The price as one types: in the shop, of a monthly plan, and for visitors. What a page has no place
 // for is left out. Every sentence comes from the page (data-text-*), none from here.
 import { formats, fromSlider, parseCredits, quote, toSlider } from './pricing.js';
+import { watchPromo } from './promo.js';
 
 const form = document.querySelector('[data-price]');
 const plan = JSON.parse(document.getElementById('plan').textContent);
@@ -48,6 +49,17 @@ const mark = (elements, isCurrent) => elements.forEach((one) => {
   else one.removeAttribute('aria-current');
 });
 
+// Only the shop has a field for a code.
+const promo = form.elements.promo_code && watchPromo(form, {
+  order: () => {
+    const credits = parseCredits(amount.value);
+    return {
+      credits: problemWith(credits) ? NaN : credits, isMonthly: mode.value === 'subscription',
+    };
+  },
+  show, toggle, announce, say: { fill, count, number },
+});
+
 const render = ({ typing = false, quiet = false } = {}) => {
   const credits = parseCredits(amount.value);
   const problem = problemWith(credits);
@@ -65,6 +77,7 @@ const render = ({ typing = false, quiet = false } = {}) => {
     mark(document.querySelectorAll('[data-tier], [data-pick]'), () => false);
     for (const name of ['deal', 'minimum', 'raised', 'discount']) toggle(name, false);
     if (expected) expected.value = '';
+    promo?.update();
     return;
   }
   showProblem('');
@@ -105,16 +118,20 @@ const render = ({ typing = false, quiet = false } = {}) => {
   }
   // The server refuses to charge anything but what is on this page.
   if (expected) expected.value = price.total;
-  outputs('signin').forEach((link) => {
-    const back = new URL(href(credits), location.href);
-    const target = new URL(link.href);
-    target.searchParams.set('next', back.pathname + back.search);
-    link.href = target;
-  });
+  promo?.update();
+  linkBack();
   if (!quiet) announce(`${count(credits, 'cost', values)} ${offer}`);
 };
 
-const href = (credits) => filled(form.dataset.link, { credits, mode: mode?.value });
+const href = (credits) => filled(form.dataset.link, { credits, mode: mode?.value })
+  + (promo?.code() ? `&promo=${encodeURIComponent(promo.code())}` : '');
+// Who has to sign in first comes back to this order.
+const linkBack = () => outputs('signin').forEach((link) => {
+  const back = new URL(href(parseCredits(amount.value)), location.href);
+  const target = new URL(link.href);
+  target.searchParams.set('next', back.pathname + back.search);
+  link.href = target;
+});
 const set = (credits) => {
   amount.value = number(credits);
   newRequest();
@@ -130,6 +147,7 @@ amount.addEventListener('change', () => {
   if (!problemWith(credits)) amount.value = number(credits);
   render();
 });
+form.elements.promo_code?.addEventListener('input', () => { newRequest(); linkBack(); });
 slider?.addEventListener('input', () => set(fromSlider(Number(slider.value), plan)));
 for (const radio of mode ?? []) radio.addEventListener('change', () => { newRequest(); render(); });
 form.addEventListener('click', (event) => {

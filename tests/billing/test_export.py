@@ -20,11 +20,13 @@ from billing.models import (
     Event,
     PlanChange,
     Purchase,
+    Redemption,
     StripeCustomer,
     Subscription,
 )
 from credits import ledger
 from credits.models import Adjustment, Wallet
+from tests.promotions import promo
 from usage.models import Event as UsageEvent
 from usage.models import Meter
 
@@ -32,7 +34,8 @@ pytestmark = pytest.mark.django_db
 URL = "/dashboard/account/export"
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 LISTS = [
-    "purchases", "subscriptions", "plan_changes", "charges", "disputes", "refunds", "entries",
+    "purchases", "redemptions", "subscriptions", "plan_changes", "charges", "disputes", "refunds",
+    "entries",
     "lots", "holds", "transfers", "adjustments", "api_keys", "api_key_spending", "usage_events",
     "mails", "stripe_events",
 ]  # fmt: skip
@@ -60,6 +63,8 @@ def fill(user: User, mark: str, staff: User) -> None:
         user=user, mode="payment", status="paid", paid_at=timezone.now(), **order,
         stripe_session_id=f"cs_{mark}", stripe_payment_id=f"pi_{mark}",
     )  # fmt: skip
+    code = promo(f"CODE{mark.upper()}")
+    Redemption.objects.create(code=code, user=user, purchase=purchase, credits=50)
     plan = Subscription.objects.create(
         user=user, stripe_id=f"sub_{mark}", status="active", credits=500, total=475,
         currency="usd", current_period_end=timezone.now(), fetched_at=timezone.now(),
@@ -162,7 +167,8 @@ def test_every_column_is_thought_of(browser, user, staff):
         # Exported.
         "account_emailaddress", "accounts_apikey", "accounts_session",
         "billing_balancealert", "billing_mail", "mfa_authenticator",
-        "billing_purchase", "billing_stripecustomer", "billing_subscription", "credits_adjustment",
+        "billing_purchase", "billing_redemption", "billing_stripecustomer", "billing_subscription",
+        "credits_adjustment",
         "credits_wallet", "socialaccount_socialaccount", "usersessions_usersession",
         "usage_event",
         # Sums of these events.

@@ -43,6 +43,7 @@ NO_PAGES = {
     "admin/(?P<url>.*)$": "a 404",
     "admin/credits/adjustment/<int:adjustment_id>/decide/": "a button",
     "admin/credits/entry/revenue.csv": "a file",
+    "admin/billing/promotion/<int:promotion_id>/codes.csv": "a file",
     "admin/billing/event/<int:event_id>/replay/": "a button",
     "admin/billing/event/<int:event_id>/settle/": "a button",
     "admin/outgoing/endpoint/<int:pk>/test/": "a button",
