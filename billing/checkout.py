@@ -130,6 +130,12 @@ def place_order(user: User, order: Order) -> Purchase:
     return purchase
 
 
+def _earlier(user: User, order: Order) -> Purchase | None:
+    if order.request_id is None:
+        return None
+    return Purchase.objects.filter(user=user, request_id=order.request_id).first()
+
+
 def _same_order(purchase: Purchase, order: Order) -> Purchase:
     # The price was fixed with the order: who expects another one now has seen another order.
     if (purchase.credits, purchase.mode) != (order.credits, order.mode) or (
