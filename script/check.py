@@ -45,7 +45,6 @@ def environment() -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "EMAIL_URL": "consolemail://",
         "EMAIL_VERIFICATION": "optional",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "SECRET_KEY": secrets.token_urlsafe(48),
         "STRIPE_API_BASE": "http://127.0.0.1:9",  # nothing is there; tests bring their own
         "STRIPE_SECRET_KEY": f"sk_test_{secrets.token_urlsafe(24)}",
