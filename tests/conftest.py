@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.core.cache import cache
 from django.db import connection, connections
 from django.test import TransactionTestCase
@@ -44,6 +45,16 @@ def _language() -> Iterator[None]:
     """A request leaves its language behind; the next test begins without."""
     yield
     translation.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def _passwords_are_hashed_quickly(request: pytest.FixtureRequest, monkeypatch) -> None:
+    """One round in place of a million, which take longer than most of the tests.
+
+    A web server would hash such a password anew at its first use, and end sessions by that.
+    """
+    if "site_url" not in request.fixturenames:
+        monkeypatch.setattr(PBKDF2PasswordHasher, "iterations", 1)
 
 
 @pytest.fixture(scope="session", autouse=True)
