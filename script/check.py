@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ KEPT = (
     "PAYMENTS_SOAK",  # long: 1,000 purchases, each of their events delivered ten times
 )
 MINIMUM_COVERAGE = 90
+COLLECT = ("python", "manage.py", "collectstatic", "--noinput", "-v0")
 OUTCOMES = {"failure": "failed", "error": "failed", "skipped": "skipped"}
 
 
@@ -45,7 +47,6 @@ def environment() -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "EMAIL_URL": "consolemail://",
         "EMAIL_VERIFICATION": "optional",
-        "PYTHONDONTWRITEBYTECODE": "1",
         "SECRET_KEY": secrets.token_urlsafe(48),
         "STRIPE_API_BASE": "http://127.0.0.1:9",  # nothing is there; tests bring their own
         "STRIPE_SECRET_KEY": f"sk_test_{secrets.token_urlsafe(24)}",
@@ -68,26 +69,46 @@ def main(arguments: list[str]) -> int:
             failed.append(title)
         print(f"    {time.monotonic() - start:.1f} s", flush=True)
 
+    def steps(*each: tuple[str, ...]) -> None:
+        """Two at a time, each told when it has ended."""
+
+        def run(command: tuple[str, ...]) -> tuple[subprocess.CompletedProcess[bytes], float]:
+            start = time.monotonic()
+            done = subprocess.run(
+                command[1:], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+            return done, time.monotonic() - start
+
+        with ThreadPoolExecutor(2) as pool:
+            for (title, *_), (done, took) in zip(each, pool.map(run, each), strict=True):
+                print(f"\n=== {title}\n{done.stdout.decode()}    {took:.1f} s", flush=True)
+                if done.returncode:
+                    failed.append(title)
+
     with ExitStack() as stack:
         url = os.environ.get("TEST_DATABASE_URL")
         env["DATABASE_URL"] = url or stack.enter_context(postgres.throwaway())
         if not arguments:
-            step("Lint", "ruff", "check")
-            step("Format", "ruff", "format", "--check")
-            step("Templates", "djade", "--check", "--target-version", "5.2", *_templates())
-            step("Imports", "lint-imports")
-            step("Types", "mypy")
-            step("Migrations", "python", "manage.py", "makemigrations", "--check", "--dry-run")
-            step("System checks", "python", "manage.py", "check", "--fail-level", "WARNING")
-            # As behind a proxy that ends TLS. Its warnings are about HSTS for other sites of the
-            # domain, which is its owner's to decide.
-            step(
-                "System checks of a public site",
-                *("env", "-u", "DJANGO_ALLOW_ASYNC_UNSAFE", "TRUSTED_PROXIES=1"),
-                *("BASE_URL=https://credits.example", "ALLOWED_HOSTS=credits.example"),
-                *("python", "manage.py", "check", "--deploy", "--fail-level", "ERROR"),
+            steps(
+                ("Types", "mypy"),  # which takes as long as all the others
+                ("Static files", *COLLECT),
+                ("Lint", "ruff", "check"),
+                ("Format", "ruff", "format", "--check"),
+                ("Templates", "djade", "--check", "--target-version", "5.2", *_templates()),
+                ("Imports", "lint-imports"),
+                ("Migrations", "python", "manage.py", "makemigrations", "--check", "--dry-run"),
+                ("System checks", "python", "manage.py", "check", "--fail-level", "WARNING"),
+                # As behind a proxy that ends TLS. Its warnings are about HSTS for other sites of
+                # the domain, which is its owner's to decide.
+                (
+                    "System checks of a public site",
+                    *("env", "-u", "DJANGO_ALLOW_ASYNC_UNSAFE", "TRUSTED_PROXIES=1"),
+                    *("BASE_URL=https://credits.example", "ALLOWED_HOSTS=credits.example"),
+                    *("python", "manage.py", "check", "--deploy", "--fail-level", "ERROR"),
+                ),
             )
-        step("Static files", "python", "manage.py", "collectstatic", "--noinput", "-v0")
+        else:
+            step("Static files", *COLLECT)
         report = Path(stack.enter_context(TemporaryDirectory())) / "tests.xml"
         if arguments:
             step("Tests", "pytest", *arguments)

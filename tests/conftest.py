@@ -4,31 +4,32 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.core.cache import cache
 from django.db import connection, connections
+from django.test import TransactionTestCase
 from django.utils import translation
+from whitenoise.base import WhiteNoise
 
 from accounts.models import User
 from billing.models import PriceTier
 from credits import ledger
 from credits.audit import audit
 from credits.models import Wallet
+from tests.emptying import empty
 from tests.sandbox import Sandbox
 from tests.second_step import StaffClient
 from tests.site import serve
 
-NO_TRUNCATE = ["credits_entry", "credits_draw", "credits_holddraw", "usage_event"]
 TIERS = [(10, 100), (500, 95), (2000, 90), (5000, 80)]
 
 
 @pytest.fixture(autouse=True)
 def _books(request: pytest.FixtureRequest, _django_db_marker: None) -> Iterator[None]:
     """Every test starts with the price table and ends with books that balance."""
-    marker = request.node.get_closest_marker("django_db")
-    if marker is None:
+    if request.node.get_closest_marker("django_db") is None:
         yield
         return
-    _guard_truncate(enabled=True)
     if not PriceTier.objects.exists():
         PriceTier.objects.bulk_create(
             PriceTier(min_credits=first, unit_price_e4=price) for first, price in TIERS
@@ -37,16 +38,6 @@ def _books(request: pytest.FixtureRequest, _django_db_marker: None) -> Iterator[
     if not request.node.get_closest_marker("corrupts_the_books"):
         assert audit() == []
     cache.clear()
-    if marker.kwargs.get("transaction"):
-        # Django empties the tables by TRUNCATE, which the ledger refuses.
-        _guard_truncate(enabled=False)
-
-
-def _guard_truncate(*, enabled: bool) -> None:
-    with connection.cursor() as cursor:
-        for table in NO_TRUNCATE:
-            verb = "ENABLE" if enabled else "DISABLE"
-            cursor.execute(f"ALTER TABLE {table} {verb} TRIGGER {table}_no_truncate")
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +45,41 @@ def _language() -> Iterator[None]:
     """A request leaves its language behind; the next test begins without."""
     yield
     translation.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def _passwords_are_hashed_quickly(request: pytest.FixtureRequest, monkeypatch) -> None:
+    """One round in place of a million, which take longer than most of the tests.
+
+    A web server would hash such a password anew at its first use, and end sessions by that.
+    """
+    if "site_url" not in request.fixturenames:
+        monkeypatch.setattr(PBKDF2PasswordHasher, "iterations", 1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _static_files_are_found_once() -> Iterator[None]:
+    """Each test client has middleware of its own, whose WhiteNoise would look up all 290 static
+    files before it answers: that took longer than most of the tests."""
+    look_up = WhiteNoise.update_files_dictionary
+    found: dict[tuple[str, str], dict] = {}
+
+    def once(self: WhiteNoise, root: str, prefix: str) -> None:
+        if (root, prefix) not in found:
+            look_up(self, root, prefix)
+            found[root, prefix] = dict(self.files)
+        self.files.update(found[root, prefix])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhiteNoise, "update_files_dictionary", once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_are_emptied_quickly() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty)
+        yield
 
 
 @pytest.fixture(scope="session")

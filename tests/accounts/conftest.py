@@ -12,11 +12,6 @@ from accounts.models import User
 PASSWORD = "correct horse battery"
 
 
-@pytest.fixture(autouse=True)
-def _quick_hashes(settings):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def mandatory(settings):
     """Addresses are confirmed first, as in production."""

@@ -22,11 +22,6 @@ PASSWORD = "correct horse battery"
 ON = {"totp", "recovery_codes"}
 
 
-@pytest.fixture(autouse=True)
-def _fast_passwords(settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def user() -> User:
     user = User.objects.create_user("ada@example.com", PASSWORD)

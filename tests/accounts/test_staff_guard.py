@@ -21,11 +21,6 @@ SET_UP = "/accounts/2fa/"
 ASKED = "/accounts/2fa/reauthenticate/"
 
 
-@pytest.fixture(autouse=True)
-def _fast_passwords(settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def staff() -> User:
     staff = User.objects.create_superuser("admin@example.com", PASSWORD)

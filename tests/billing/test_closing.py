@@ -35,9 +35,7 @@ PERSONAL = [EMAIL, "ada.old@example.com", "Lovelace", "+44 20 7946", "St James",
 
 
 @pytest.fixture
-def ada(settings) -> User:
-    # One that takes no time: to hash the password properly takes longer than most of the tests.
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def ada() -> User:
     user = User.objects.create_user(EMAIL, PASSWORD)
     EmailAddress.objects.create(user=user, email=EMAIL, verified=True, primary=True)
     EmailAddress.objects.create(user=user, email="ada.old@example.com", verified=True)

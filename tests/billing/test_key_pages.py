@@ -37,8 +37,7 @@ def browser(ada: User) -> Client:
 
 
 @pytest.fixture
-def password(ada: User, settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def password(ada: User) -> None:
     ada.set_password(PASSWORD)
     ada.save()
 
