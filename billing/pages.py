@@ -213,14 +213,23 @@ def success(request: SignedInRequest) -> HttpResponse:
 @login_required
 @require_safe
 def dashboard(request: SignedInRequest) -> HttpResponse:
-    """Balance, plan and history. However long the history is, it takes eight queries."""
-    question = history.asked(request.GET, timezone.get_current_timezone())
+    """Balance, plan and history. However long the history is, it takes six queries."""
+    zone = timezone.get_current_timezone()
+    question = history.asked(request.GET, zone)
     wallet = ledger.wallet_now(request.user)
     page = statement.Page([])
+    holdings: dict[str, Any] = {"balance": 0}
     if wallet is not None:
-        page = statement.history(
-            wallet, question.chosen, before=question.before, after=question.after
+        found = statement.overview(
+            wallet,
+            question.chosen,
+            before=question.before,
+            after=question.after,
+            days=CHART_DAYS,
+            zone=zone,
         )
+        page = found.page
+        holdings = _holdings(wallet, found)
     if page.is_stray:
         return redirect(f"{reverse('dashboard')}?{history.query_of(question.chosen)}#history")
     return render(
@@ -228,7 +237,7 @@ def dashboard(request: SignedInRequest) -> HttpResponse:
         "billing/dashboard.html",
         {
             "page": "dashboard",
-            **_holdings(wallet),
+            **holdings,
             **_history(question, page),
             "subscription": latest_subscription(request.user),
             "pending": _open_purchases(request.user),
@@ -236,14 +245,10 @@ def dashboard(request: SignedInRequest) -> HttpResponse:
     )
 
 
-def _holdings(wallet: Wallet | None) -> dict[str, Any]:
-    if wallet is None:
-        return {"balance": 0}
+def _holdings(wallet: Wallet, found: statement.Overview) -> dict[str, Any]:
     available = wallet.balance - wallet.held
-    days = statement.daily_balances(wallet, CHART_DAYS, timezone.get_current_timezone())
     # As it is now: time may have done to it what is not booked yet.
-    days[-1] = days[-1]._replace(balance=wallet.balance)
-    expiries, later = statement.expiries(wallet)
+    days = [*found.days[:-1], found.days[-1]._replace(balance=wallet.balance)]
     return {
         "balance": available,
         "held": wallet.held,
@@ -256,8 +261,8 @@ def _holdings(wallet: Wallet | None) -> dict[str, Any]:
         "bought": sum(day.bought for day in days),
         "paid": sum(day.paid for day in days),
         "returned": sum(day.returned for day in days),
-        "expiries": expiries,
-        "expiring_later": later,
+        "expiries": found.expiries,
+        "expiring_later": found.expiring_later,
     }
 
 
