@@ -23,13 +23,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
-from accounts import preferences
+from accounts import preferences, rows
 from accounts.models import User
 from accounts.requests import SignedInRequest
 from billing import chart, history, pricing, receipts
 from billing.api import Refusal
-from billing.checkout import live_subscription
-from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase, Subscription
+from billing.checkout import latest_subscription, live_subscription
+from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from billing.views import buy as buy_or_refuse
 from billing.views import is_prefetch, valid_credits
@@ -282,24 +282,12 @@ def _history(question: history.Asked, page: statement.Page) -> dict[str, Any]:
     }
 
 
-def latest_subscription(user: User) -> Subscription | None:
-    """The live one, else the last there was."""
-    # Few, and one of them at most is live: to sort them here costs less than to say how in SQL.
-    return max(
-        Subscription.objects.filter(user=user),
-        key=lambda one: (one.is_live, one.created_at),
-        default=None,
-    )
-
-
 def _open_purchases(user: User) -> dict[str, Any]:
-    status = Purchase.Status
     now = timezone.now()
-    found = Purchase.objects.raw(_OPEN, [user.pk, now - FAILURES_SHOWN])
     purchases = []
     any_unconfirmed = False
-    for purchase in found:
-        is_pending = purchase.status == status.PENDING
+    for purchase in rows.find(Purchase, _OPEN, [user.pk, now - FAILURES_SHOWN]):
+        is_pending = purchase.status == Purchase.Status.PENDING
         any_unconfirmed = any_unconfirmed or is_pending
         is_payable = is_pending and purchase.created_at > now - PAYMENT_PAGE_LIFE
         url = purchase.stripe_session_url if is_payable else None
@@ -311,9 +299,7 @@ def _open_purchases(user: User) -> dict[str, Any]:
     }
 
 
-# As SQL: to put it together through models took longer than to run it, on every visit.
 _OPEN: Final = """
-SELECT * FROM billing_purchase
 WHERE user_id = %s AND (
     status IN ('review', 'settling')
     OR status = 'pending' AND stripe_session_url > ''
