@@ -71,14 +71,23 @@ def query_of(chosen: Filter, **cursor: int | None) -> str:
     return urlencode(pairs)
 
 
+def kinds_in_words() -> dict[str, str]:
+    return _kinds(get_language())
+
+
+@functools.cache
+def _kinds(language: str | None) -> dict[str, str]:
+    return {kind.value: str(kind.label) for kind in Kind}
+
+
 # Lines and days are put into words here, and into rows by `templatetags/tables.py`: hundreds of
 # filters in a template take far longer.
 
 
 def rows(lines: list[Line]) -> Iterator[dict[str, Any]]:
     """The lines of a page in words. `receipt` is the entry that it is asked for by."""
-    kinds = {kind.value: str(kind.label) for kind in Kind}
     language = get_language()
+    kinds = _kinds(language)
     for line in lines:
         at = timezone.localtime(line.created_at)
         yield {

@@ -34,7 +34,7 @@ from billing.stripe_api import StripeRefused, StripeUnavailable
 from billing.views import buy as buy_or_refuse
 from billing.views import is_prefetch, valid_credits
 from credits import ledger, statement
-from credits.models import Entry, Kind, Wallet
+from credits.models import Entry, Wallet
 from credits.numbers import in_digits, number, parse_credits
 
 PICKS: Final = [100, 500, 2000, 5000, 20000]
@@ -268,11 +268,12 @@ def _holdings(wallet: Wallet, found: statement.Overview) -> dict[str, Any]:
 
 def _history(question: history.Asked, page: statement.Page) -> dict[str, Any]:
     chosen = question.chosen
+    kinds = history.kinds_in_words()
     return {
         "chosen": chosen,
         "has_bad_date": question.has_bad_date,
-        "kinds": [(kind.value, kind.label, kind in chosen.kinds) for kind in Kind],
-        "kinds_chosen": ", ".join(str(Kind(kind).label) for kind in chosen.kinds),
+        "kinds": [(kind, words, kind in chosen.kinds) for kind, words in kinds.items()],
+        "kinds_chosen": ", ".join(kinds[kind] for kind in chosen.kinds),
         "lines": list(history.rows(page.lines)),
         # Their number is told where it is known: to count a long history takes long.
         "is_whole": not (page.newer or page.older),

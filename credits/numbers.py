@@ -1,10 +1,11 @@
 """Whole numbers as the reader's language writes them, and read back."""
 
+import functools
 import re
 from typing import Final
 
 from django.utils.formats import get_format, number_format
-from django.utils.translation import ngettext
+from django.utils.translation import get_language, ngettext
 
 MINUS: Final = "\N{MINUS SIGN}"
 
@@ -22,9 +23,18 @@ def number(value: int) -> str:
     """
     if -1000 < value < 1000:
         return str(value)
-    if get_format("NUMBER_GROUPING", use_l10n=True) != 3:
+    separator = _separator(get_language())
+    if separator is None:
         return number_format(value, use_l10n=True, force_grouping=True)
-    return f"{value:,}".replace(",", get_format("THOUSAND_SEPARATOR", use_l10n=True))
+    return f"{value:,}".replace(",", separator)
+
+
+@functools.cache
+def _separator(language: str | None) -> str | None:
+    """What stands between groups of three digits; None where a language groups otherwise."""
+    if get_format("NUMBER_GROUPING", language, use_l10n=True) != 3:
+        return None
+    return str(get_format("THOUSAND_SEPARATOR", language, use_l10n=True))
 
 
 def signed(value: int) -> str:
