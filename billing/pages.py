@@ -249,11 +249,13 @@ def _holdings(wallet: Wallet, found: statement.Overview) -> dict[str, Any]:
     available = wallet.balance - wallet.held
     # As it is now: time may have done to it what is not booked yet.
     days = [*found.days[:-1], found.days[-1]._replace(balance=wallet.balance)]
+    drawn = chart.draw(days) if any(day.balance for day in days) else None
     return {
         "balance": available,
         "held": wallet.held,
         "owed": wallet.owed,
-        "chart": chart.draw(days) if any(day.balance for day in days) else None,
+        "chart": drawn,
+        "dates": history.below(drawn) if drawn else [],
         "days": days,
         "figures": list(history.figures(days))[::-1],
         "days_left": statement.days_left(days, available),
