@@ -213,23 +213,18 @@ def success(request: SignedInRequest) -> HttpResponse:
 @login_required
 @require_safe
 def dashboard(request: SignedInRequest) -> HttpResponse:
-    """Balance, plan and history. However long the history is, it takes six queries."""
+    """Balance, plan and history. However long the history is, it takes four queries."""
     zone = timezone.get_current_timezone()
     question = history.asked(request.GET, zone)
-    wallet = ledger.wallet_now(request.user)
-    page = statement.Page([])
-    holdings: dict[str, Any] = {"balance": 0}
-    if wallet is not None:
-        found = statement.overview(
-            wallet,
-            question.chosen,
-            before=question.before,
-            after=question.after,
-            days=CHART_DAYS,
-            zone=zone,
-        )
-        page = found.page
-        holdings = _holdings(wallet, found)
+    found = statement.overview(
+        request.user,
+        question.chosen,
+        before=question.before,
+        after=question.after,
+        days=CHART_DAYS,
+        zone=zone,
+    )
+    page = found.page if found else statement.Page([])
     if page.is_stray:
         return redirect(f"{reverse('dashboard')}?{history.query_of(question.chosen)}#history")
     return render(
@@ -237,7 +232,7 @@ def dashboard(request: SignedInRequest) -> HttpResponse:
         "billing/dashboard.html",
         {
             "page": "dashboard",
-            **holdings,
+            **_holdings(found),
             **_history(question, page),
             "subscription": latest_subscription(request.user),
             "pending": _open_purchases(request.user),
@@ -245,20 +240,22 @@ def dashboard(request: SignedInRequest) -> HttpResponse:
     )
 
 
-def _holdings(wallet: Wallet, found: statement.Overview) -> dict[str, Any]:
-    available = wallet.balance - wallet.held
+def _holdings(found: statement.Overview | None) -> dict[str, Any]:
+    if found is None:
+        return {"balance": 0}
+    now = found.standing
     # As it is now: time may have done to it what is not booked yet.
-    days = [*found.days[:-1], found.days[-1]._replace(balance=wallet.balance)]
+    days = [*found.days[:-1], found.days[-1]._replace(balance=now.balance)]
     drawn = chart.draw(days) if any(day.balance for day in days) else None
     return {
-        "balance": available,
-        "held": wallet.held,
-        "owed": wallet.owed,
+        "balance": now.available,
+        "held": now.held,
+        "owed": now.owed,
         "chart": drawn,
         "dates": history.below(drawn) if drawn else [],
         "days": days,
         "figures": list(history.figures(days))[::-1],
-        "days_left": statement.days_left(days, available),
+        "days_left": statement.days_left(days, now.available),
         "used": sum(day.used for day in days),
         "bought": sum(day.bought for day in days),
         "paid": sum(day.paid for day in days),

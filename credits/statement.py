@@ -35,25 +35,32 @@ BUT_SPENT: Final = [kind for kind, account in ACCOUNT_OF.items() if account != A
 
 
 class Question(NamedTuple):
-    """A query, with what is to be filled in."""
+    """A query about one wallet, which it calls `(SELECT id FROM wallet)`, and its other values."""
 
     sql: str
     values: list[Any]
 
 
-def _ask(*questions: Question) -> list[list[dict[str, Any]]]:
-    """The rows that answer each question, all in one round trip; times and days are text in them.
+def _ask(owner: Wallet | User, *questions: Question) -> list[list[dict[str, Any]]]:
+    """The rows that answer each question, all of one moment; times and days are text in them.
 
-    A round trip costs more than most of the answers do, and times are read faster from JSON.
+    It takes one round trip, which costs more than most of the answers, and times are read faster
+    from JSON.
     """
+    wallet = _BY_USER if isinstance(owner, User) else _BY_ID
     answers = ", ".join(
         f"(SELECT coalesce(json_agg(answer), '[]') FROM ({question.sql}) AS answer)"  # noqa: S608 (ours)
         for question in questions
     )
+    values = [value for question in questions for value in question.values]
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {answers}", [x for question in questions for x in question.values])
+        cursor.execute(f"WITH wallet AS ({wallet}) SELECT {answers}", [owner.pk, *values])
         row: tuple[list[dict[str, Any]], ...] = cursor.fetchone()
         return list(row)
+
+
+_BY_ID: Final = "SELECT %s::bigint AS id"
+_BY_USER: Final = "SELECT id FROM credits_wallet WHERE user_id = %s"
 
 
 def _array(values: Iterable[object]) -> str:
@@ -154,15 +161,13 @@ def lines(
 ) -> list[Line]:
     """The newest lines, or the next ones before an entry's id, newest first; or those after it,
     oldest first."""
-    (rows,) = _ask(_lines(wallet, chosen, limit, before, after))
+    (rows,) = _ask(wallet, _lines(chosen, limit, before, after))
     return [_line(row) for row in rows]
 
 
-def _lines(
-    wallet: Wallet, chosen: Filter, limit: int, before: int | None, after: int | None
-) -> Question:
+def _lines(chosen: Filter, limit: int, before: int | None, after: int | None) -> Question:
     # Written as SQL and not through models: to put it together took as long as to run it.
-    where, values = _of_days(wallet, chosen)
+    where, values = _of_days(chosen)
     order = "DESC" if after is None else "ASC"
     if before is not None:
         where, values = f"{where} AND id < %s", [*values, before]
@@ -176,8 +181,8 @@ def _lines(
         for where, values in kinds or [(where, values)]
     ]
     statement = _LINES.format(parts=" UNION ALL ".join(part for part, _ in parts), order=order)
-    paid: list[Any] = [_array(BOUGHT), wallet.pk, wallet.pk, _array(BOUGHT)]
-    return Question(statement, [*paid, *(x for _, part in parts for x in part), limit])
+    bought = _array(BOUGHT)
+    return Question(statement, [bought, bought, *(x for _, part in parts for x in part), limit])
 
 
 def _line(row: dict[str, Any]) -> Line:
@@ -194,33 +199,34 @@ _LINES: Final = """
 SELECT line.id, line.created_at, line.kind, line.note, line.amount, line.balance,
     CASE WHEN line.kind = ANY (%s) THEN (
         SELECT paid FROM credits_lot AS lot
-        WHERE lot.wallet_id = %s AND lot.entry_id = line.id) END AS paid,
+        WHERE lot.wallet_id = (SELECT id FROM wallet) AND lot.entry_id = line.id) END AS paid,
     CASE WHEN line.about_id IS NOT NULL THEN (
         SELECT id FROM credits_entry AS bought
-        WHERE bought.wallet_id = %s AND bought.id = line.about_id AND kind = ANY (%s)
-    ) END AS returns,
+        WHERE bought.wallet_id = (SELECT id FROM wallet) AND bought.id = line.about_id
+            AND kind = ANY (%s)) END AS returns,
     line.owed
 FROM (SELECT * FROM ({parts}) AS part ORDER BY id {order} LIMIT %s) AS line
 ORDER BY line.id {order}"""
 
 
-def _of_days(wallet: Wallet, chosen: Filter) -> tuple[str, list[Any]]:
+def _of_days(chosen: Filter) -> tuple[str, list[Any]]:
     """The condition that an entry of these days meets, and its values."""
-    where = "wallet_id = %s"
-    values: list[Any] = [wallet.pk]
+    where = "wallet_id = (SELECT id FROM wallet)"
+    values: list[Any] = []
     if chosen.first:
         start = _midnight(chosen.first, chosen.zone)
         where += f" AND created_at >= %s AND id >= {_EDGE.format('>=', 'ASC')}"
-        values += [start, wallet.pk, start]
+        values += [start, start]
     if chosen.last and chosen.last < date.max:
         end = _midnight(chosen.last + timedelta(days=1), chosen.zone)
         where += f" AND created_at < %s AND id <= {_EDGE.format('<', 'DESC')}"
-        values += [end, wallet.pk, end]
+        values += [end, end]
     return where, values
 
 
 _EDGE: Final = """(
-    SELECT id FROM credits_entry WHERE wallet_id = %s AND created_at {0} %s
+    SELECT id FROM credits_entry
+    WHERE wallet_id = (SELECT id FROM wallet) AND created_at {0} %s
     ORDER BY created_at {1}, id {1} LIMIT 1)"""
 
 
@@ -249,11 +255,11 @@ class Day(NamedTuple):
 
 def daily_balances(wallet: Wallet, days: int, zone: tzinfo = UTC) -> list[Day]:
     """The last `days` days, oldest first, today the last of them."""
-    (rows,) = _ask(_days(wallet, days, zone))
+    (rows,) = _ask(wallet, _days(days, zone))
     return [_day(row) for row in rows]
 
 
-def _days(wallet: Wallet, days: int, zone: tzinfo) -> Question:
+def _days(days: int, zone: tzinfo) -> Question:
     today = datetime.now(zone).date()
     # The day before is where the first one begins.
     dates = [today - timedelta(days=age) for age in range(days, -1, -1)]
@@ -262,8 +268,8 @@ def _days(wallet: Wallet, days: int, zone: tzinfo) -> Question:
     return Question(
         """
         SELECT day AS date, balance, bought, used, paid, returned
-        FROM credits_days(%s, %s, %s, %s, %s, %s)""",
-        [wallet.pk, _array(dates), _array(ends), *map(_array, kinds)],
+        FROM credits_days((SELECT id FROM wallet), %s, %s, %s, %s, %s)""",
+        [_array(dates), _array(ends), *map(_array, kinds)],
     )
 
 
@@ -320,20 +326,20 @@ class Expiry(NamedTuple):
 
 def expiries(wallet: Wallet) -> tuple[list[Expiry], int]:
     """What expires next, soonest first, and how many credits expire some time after that."""
-    (rows,) = _ask(_expiries(wallet))
+    (rows,) = _ask(wallet, _expiries())
     return _shown(rows)
 
 
-def _expiries(wallet: Wallet) -> Question:
+def _expiries() -> Question:
     return Question(
         """
         SELECT expires_at AS at, sum(remaining)::bigint AS credits,
             (sum(sum(remaining)) OVER ())::bigint AS all_credits
         FROM credits_lot
-        WHERE wallet_id = %s AND is_open AND expires_at IS NOT NULL
+        WHERE wallet_id = (SELECT id FROM wallet) AND is_open AND expires_at IS NOT NULL
             AND expires_at > statement_timestamp()
         GROUP BY expires_at ORDER BY expires_at LIMIT %s""",
-        [wallet.pk, EXPIRIES_SHOWN],
+        [EXPIRIES_SHOWN],
     )
 
 
@@ -346,8 +352,9 @@ def _shown(rows: list[dict[str, Any]]) -> tuple[list[Expiry], int]:
 
 
 class Overview(NamedTuple):
-    """What `history`, `daily_balances` and `expiries` answer, as of one moment."""
+    """What `standing`, `history`, `daily_balances` and `expiries` answer, as of one moment."""
 
+    standing: Standing
     page: Page
     days: list[Day]
     expiries: list[Expiry]
@@ -355,19 +362,27 @@ class Overview(NamedTuple):
 
 
 def overview(
-    wallet: Wallet,
+    user: User,
     chosen: Filter,
     *,
     before: int | None = None,
     after: int | None = None,
     days: int,
     zone: tzinfo = UTC,
-) -> Overview:
-    """A page of the history, the last `days` days and what expires next, in one round trip."""
-    found, by_day, expiring = _ask(
-        _lines(wallet, chosen, PAGE_SIZE + 1, before, after),
-        _days(wallet, days, zone),
-        _expiries(wallet),
+) -> Overview | None:
+    """A page of the history, the last `days` days and what expires next; None without a wallet."""
+    now, found, by_day, expiring = _ask(
+        user,
+        Question("SELECT balance, held, owed FROM credits_standing(%s)", [user.pk]),
+        _lines(chosen, PAGE_SIZE + 1, before, after),
+        _days(days, zone),
+        _expiries(),
     )
-    page = _page([_line(row) for row in found], before, after)
-    return Overview(page, [_day(row) for row in by_day], *_shown(expiring))
+    if not now:
+        return None
+    return Overview(
+        Standing(**now[0]),
+        _page([_line(row) for row in found], before, after),
+        [_day(row) for row in by_day],
+        *_shown(expiring),
+    )
