@@ -481,7 +481,7 @@ def test_very_many_rows_stream_in_constant_memory(buyer, wallet, long_ago):
         found += sum(chunk.count(b"\n") for chunk in chunks)
         assert most_memory() - before < 8 * 1024 * 1024
     assert found == ROWS + 1
-    # Session with its user, wallet; then one for each two thousand rows, and one that finds no more.
+    # Session, wallet; then one for each two thousand rows, and one that finds no more.
     assert asked == 2 + ROWS // 2000 + 1
 
 
