@@ -24,6 +24,7 @@ import psycopg
 
 django.setup()
 
+from accounts import rows  # noqa: E402
 from accounts.models import User  # noqa: E402
 from bench import profiles, with_models  # noqa: E402
 from bench.books import Shape, make  # noqa: E402
@@ -150,7 +151,7 @@ def main() -> int:
 
 def _spend_sql(wallet: str) -> str:
     """What `ledger.spend` sends, for pgbench."""
-    columns, _ = ledger._columns(Entry)
+    columns = rows.columns(Entry)
     return (
         f"\\set wallet {wallet}\n"
         f"SELECT {columns} FROM credits_take("

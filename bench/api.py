@@ -8,17 +8,13 @@ with one service key, for one of a thousand users each time; then it writes `ben
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
 from statistics import median
@@ -39,8 +35,8 @@ from bench import profiles  # noqa: E402
 from bench.books import Shape, make  # noqa: E402
 from bench.clients import address  # noqa: E402
 from bench.load import Load, repeat  # noqa: E402
+from bench.server import ROOT, served  # noqa: E402
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench/API.md"
 CONNECTIONS = 16
 WORKERS = 2
@@ -214,7 +210,7 @@ def main() -> int:
         requests_per_minute=UNLIMITED,
     )
     connections.close_all()
-    with _served(address(DATABASE)) as (url, server):
+    with served(address(DATABASE), WEB_CONCURRENCY=str(WORKERS)) as (url, server):
         parents = {server: WEB, _postmaster(): POSTGRESQL}
         sides = measure(url, token, users, ROUNDS, SECONDS, lambda: _computed(parents))
     profile = profiles.of_spending(
@@ -240,36 +236,6 @@ def _machine() -> str:
         f" processes, {CONNECTIONS} connections that are kept open; clients, web server and"
         " database share the machine. Each spend is on the disk before it is answered."
     )
-
-
-@contextmanager
-def _served(database: str) -> Iterator[tuple[str, int]]:
-    """The web server as `script/server` starts it; answers its address and process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        bind = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = os.environ | {
-        "BASE_URL": f"http://{bind}",
-        "BIND": bind,
-        "DATABASE_URL": database,
-        "WEB_CONCURRENCY": str(WORKERS),
-    }
-    command = [sys.executable, "-m", "gunicorn", "config.wsgi"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
-    try:
-        while True:
-            assert process.poll() is None, "the web server ended by itself"
-            try:
-                asked = HTTPConnection(bind, timeout=5)
-                asked.request("GET", "/healthz")
-                asked.getresponse()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield f"http://{bind}", process.pid
-    finally:
-        process.terminate()
-        process.wait(timeout=40)
 
 
 def _computed(parents: Mapping[int, str]) -> Counter[str]:

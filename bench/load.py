@@ -8,7 +8,7 @@ import re
 import selectors
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -77,6 +77,26 @@ def repeat(
         load.passed = time.perf_counter() - start
         load.own = time.process_time() - busy
     return load
+
+
+def in_turns(url: str, requests: Sequence[bytes], rounds: int) -> list[list[float]]:
+    """Seconds that each request's answers took, all of them 200.
+
+    They take turns on one connection, so that what else the machine does meets them alike.
+    """
+    place = urlsplit(url)
+    assert place.hostname
+    times: list[list[float]] = [[] for _ in requests]
+    with socket.create_connection((place.hostname, place.port or 80), timeout=30) as one:
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = _Connection(one)
+        for _ in range(rounds):
+            for number, request in enumerate(requests):
+                _send(connection, iter([request]))
+                while not _is_answered(connection, 200):
+                    pass
+                times[number].append(time.perf_counter() - connection.sent)
+    return times
 
 
 def _send(connection: _Connection, requests: Iterator[bytes]) -> None:

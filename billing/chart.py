@@ -29,12 +29,6 @@ class Chart:
     points: list[Point]
 
     @property
-    def dates(self) -> list[Point]:
-        """The points whose dates stand below, spread evenly."""
-        last = len(self.points) - 1
-        return [self.points[last * part // 4] for part in range(5)]
-
-    @property
     def purchases(self) -> list[Point]:
         return [point for point in self.points if point.day.bought]
 

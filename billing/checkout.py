@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.http import urlencode
 
-from accounts import closing
+from accounts import closing, rows
 from accounts.models import User
 from billing import promotions, stripe_api
 from billing.customers import with_customer
@@ -197,10 +197,17 @@ def _has_plan(user: User) -> bool:
 
 
 def live_subscription(user: User) -> Subscription | None:
-    return (
-        Subscription.objects.filter(user=user, status__in=Subscription.LIVE)
-        .order_by("-created_at")
-        .first()
+    subscription = latest_subscription(user)
+    return subscription if subscription is not None and subscription.is_live else None
+
+
+def latest_subscription(user: User) -> Subscription | None:
+    """The live one, else the last there was."""
+    # Few, and one of them at most is live: to sort them here costs less than to say how in SQL.
+    return max(
+        rows.find(Subscription, "WHERE user_id = %s", [user.pk]),
+        key=lambda one: (one.is_live, one.created_at),
+        default=None,
     )
 
 

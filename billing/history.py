@@ -15,6 +15,7 @@ from django.utils.formats import date_format, time_format
 from django.utils.http import urlencode
 from django.utils.translation import get_language, ngettext
 
+from billing.chart import Chart
 from billing.templatetags.money import money
 from credits.models import Kind, Wallet
 from credits.numbers import number, signed
@@ -23,6 +24,7 @@ from credits.statement import Day, Filter, Line, export
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _LONGEST_ID: Final = 18  # digits
 DAY: Final = "SHORT_DATE_FORMAT"
+SHORTEST: Final = "MONTH_DAY_FORMAT"
 TIME: Final = "TIME_FORMAT"
 
 
@@ -71,28 +73,38 @@ def query_of(chosen: Filter, **cursor: int | None) -> str:
     return urlencode(pairs)
 
 
+def kinds_in_words() -> dict[str, str]:
+    return _kinds(get_language())
+
+
+@functools.cache
+def _kinds(language: str | None) -> dict[str, str]:
+    return {kind.value: str(kind.label) for kind in Kind}
+
+
 # Lines and days are put into words here, and into rows by `templatetags/tables.py`: hundreds of
 # filters in a template take far longer.
 
 
 def rows(lines: list[Line]) -> Iterator[dict[str, Any]]:
     """The lines of a page in words. `receipt` is the entry that it is asked for by."""
-    kinds = {kind.value: str(kind.label) for kind in Kind}
     language = get_language()
+    kinds = _kinds(language)
+    zone = timezone.get_current_timezone()
     for line in lines:
-        at = timezone.localtime(line.created_at)
+        at = line.created_at.astimezone(zone)
         yield {
             "line": line,
             "at": line.created_at.isoformat(),
-            "day": _day(at.date(), language),
+            "day": _day(at.date(), DAY, language),
             "time": _time(time(at.hour, at.minute), language),
             "kind": kinds[line.kind],
             "paid": money(line.paid) if line.paid else "",
             "receipt": line.id if line.paid else line.returns,
             "is_invoice": line.kind == Kind.RENEWAL,
             "is_plus": line.amount > 0,
-            "amount": signed(line.amount),
-            "balance": number(line.balance),
+            "amount": signed(line.amount, language),
+            "balance": number(line.balance, language),
         }
 
 
@@ -112,9 +124,9 @@ def figures(days: list[Day]) -> Iterator[Figures]:
     for day in days:
         # Mostly nothing was bought, and often nothing used.
         balance, bought, used = (
-            number(n) if n else "0" for n in (day.balance, day.bought, day.used)
+            number(n, language) if n else "0" for n in (day.balance, day.bought, day.used)
         )
-        values = {"day": _day(day.date, language), "count": balance, "bought": bought}
+        values = {"day": _day(day.date, DAY, language), "count": balance, "bought": bought}
         reading = (
             ngettext(
                 "%(day)s: %(count)s credit, %(bought)s bought",
@@ -127,12 +139,19 @@ def figures(days: list[Day]) -> Iterator[Figures]:
         yield Figures(values["day"], balance, bought, used, reading % values)
 
 
+def below(chart: Chart) -> list[str]:
+    """The dates that stand below a chart, spread evenly."""
+    language = get_language()
+    last = len(chart.points) - 1
+    return [_day(chart.points[last * part // 4].day.date, SHORTEST, language) for part in range(5)]
+
+
 # Days and minutes come back on every page, and Django takes longer for one than for ten numbers.
 
 
 @functools.lru_cache(maxsize=10_000)
-def _day(day: date, language: str | None) -> str:
-    return date_format(day, DAY)
+def _day(day: date, form: str, language: str | None) -> str:
+    return date_format(day, form)
 
 
 @functools.lru_cache(maxsize=10_000)

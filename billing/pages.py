@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
+from django.db import connection
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -24,20 +25,20 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
-from accounts import preferences
+from accounts import preferences, rows
 from accounts.models import User
 from accounts.requests import SignedInRequest
 from billing import chart, history, pricing, receipts
 from billing.api import Refusal
-from billing.checkout import live_subscription
-from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase, Subscription
+from billing.checkout import latest_subscription, live_subscription
+from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase
 from billing.promo_refusals import guessing
 from billing.promotions import Offer
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from billing.views import bonus_offer, is_prefetch, valid_credits
 from billing.views import buy as buy_or_refuse
 from credits import ledger, statement
-from credits.models import Entry, Kind, Wallet
+from credits.models import Entry, Wallet
 from credits.numbers import in_digits, number, parse_credits
 
 PICKS: Final = [100, 500, 2000, 5000, 20000]
@@ -271,14 +272,18 @@ def success(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_safe
 def dashboard(request: SignedInRequest) -> HttpResponse:
-    """Balance, plan and history. However long the history is, it takes eight queries."""
-    question = history.asked(request.GET, timezone.get_current_timezone())
-    wallet = ledger.wallet_now(request.user)
-    page = statement.Page([])
-    if wallet is not None:
-        page = statement.history(
-            wallet, question.chosen, before=question.before, after=question.after
-        )
+    """Balance, plan and history. However long the history is, it takes four queries."""
+    zone = timezone.get_current_timezone()
+    question = history.asked(request.GET, zone)
+    found = statement.overview(
+        request.user,
+        question.chosen,
+        before=question.before,
+        after=question.after,
+        days=CHART_DAYS,
+        zone=zone,
+    )
+    page = found.page if found else statement.Page([])
     if page.is_stray:
         return redirect(f"{reverse('dashboard')}?{history.query_of(question.chosen)}#history")
     return render(
@@ -286,7 +291,7 @@ def dashboard(request: SignedInRequest) -> HttpResponse:
         "billing/dashboard.html",
         {
             "page": "dashboard",
-            **_holdings(wallet),
+            **_holdings(found),
             **_history(question, page),
             "subscription": latest_subscription(request.user),
             "pending": _open_purchases(request.user),
@@ -294,38 +299,39 @@ def dashboard(request: SignedInRequest) -> HttpResponse:
     )
 
 
-def _holdings(wallet: Wallet | None) -> dict[str, Any]:
-    if wallet is None:
+def _holdings(found: statement.Overview | None) -> dict[str, Any]:
+    if found is None:
         return {"balance": 0}
-    available = wallet.balance - wallet.held
-    days = statement.daily_balances(wallet, CHART_DAYS, timezone.get_current_timezone())
+    now = found.standing
     # As it is now: time may have done to it what is not booked yet.
-    days[-1] = days[-1]._replace(balance=wallet.balance)
-    expiries, later = statement.expiries(wallet)
+    days = [*found.days[:-1], found.days[-1]._replace(balance=now.balance)]
+    drawn = chart.draw(days) if any(day.balance for day in days) else None
     return {
-        "balance": available,
-        "held": wallet.held,
-        "owed": wallet.owed,
-        "chart": chart.draw(days) if any(day.balance for day in days) else None,
+        "balance": now.available,
+        "held": now.held,
+        "owed": now.owed,
+        "chart": drawn,
+        "dates": history.below(drawn) if drawn else [],
         "days": days,
         "figures": list(history.figures(days))[::-1],
-        "days_left": statement.days_left(days, available),
+        "days_left": statement.days_left(days, now.available),
         "used": sum(day.used for day in days),
         "bought": sum(day.bought for day in days),
         "paid": sum(day.paid for day in days),
         "returned": sum(day.returned for day in days),
-        "expiries": expiries,
-        "expiring_later": later,
+        "expiries": found.expiries,
+        "expiring_later": found.expiring_later,
     }
 
 
 def _history(question: history.Asked, page: statement.Page) -> dict[str, Any]:
     chosen = question.chosen
+    kinds = history.kinds_in_words()
     return {
         "chosen": chosen,
         "has_bad_date": question.has_bad_date,
-        "kinds": [(kind.value, kind.label, kind in chosen.kinds) for kind in Kind],
-        "kinds_chosen": ", ".join(str(Kind(kind).label) for kind in chosen.kinds),
+        "kinds": [(kind, words, kind in chosen.kinds) for kind, words in kinds.items()],
+        "kinds_chosen": ", ".join(kinds[kind] for kind in chosen.kinds),
         "lines": list(history.rows(page.lines)),
         # Their number is told where it is known: to count a long history takes long.
         "is_whole": not (page.newer or page.older),
@@ -335,23 +341,19 @@ def _history(question: history.Asked, page: statement.Page) -> dict[str, Any]:
     }
 
 
-def latest_subscription(user: User) -> Subscription | None:
-    """The live one, else the last there was."""
-    # Few, and one of them at most is live: to sort them here costs less than to say how in SQL.
-    return max(
-        Subscription.objects.filter(user=user),
-        key=lambda one: (one.is_live, one.created_at),
-        default=None,
-    )
-
-
 def _open_purchases(user: User) -> dict[str, Any]:
-    found = Purchase.objects.raw(_OPEN, [user.pk, timezone.now() - FAILURES_SHOWN])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _OPEN.format(columns=rows.columns(Purchase, "purchase")),
+            [user.pk, timezone.now() - FAILURES_SHOWN],
+        )
+        found = cursor.fetchall()
     purchases = []
     any_unconfirmed = False
-    for purchase in found:
+    for *values, bonus in found:
+        purchase = rows.made_of(Purchase, tuple(values))
         any_unconfirmed = any_unconfirmed or purchase.status == Purchase.Status.PENDING
-        purchases.append({"purchase": purchase, "url": purchase.open_page})
+        purchases.append({"purchase": purchase, "bonus": bonus, "url": purchase.open_page})
     return {
         "purchases": purchases,
         "any_unconfirmed": any_unconfirmed,
@@ -359,9 +361,8 @@ def _open_purchases(user: User) -> dict[str, Any]:
     }
 
 
-# As SQL: to put it together through models took longer than to run it, on every visit.
 _OPEN: Final = """
-SELECT purchase.*, redemption.credits AS promised
+SELECT {columns}, redemption.credits
 FROM billing_purchase AS purchase
     LEFT JOIN billing_redemption AS redemption ON redemption.purchase_id = purchase.id
 WHERE purchase.user_id = %s AND (

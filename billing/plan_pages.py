@@ -21,9 +21,9 @@ from accounts.models import User
 from accounts.requests import SignedInRequest
 from billing import plans, pricing
 from billing.api import Refusal, View
-from billing.checkout import PriceChanged
+from billing.checkout import PriceChanged, latest_subscription
 from billing.models import PlanChange, Subscription
-from billing.pages import latest_subscription, parse_cents, price_of
+from billing.pages import parse_cents, price_of
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from billing.templatetags.money import money
 from billing.views import stripe_refusal, valid_credits

@@ -11,6 +11,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from accounts import rows
 from billing.models import MAX_CREDITS, MIN_CREDITS, PriceTier
 
 CURRENCY: Final = "usd"
@@ -97,20 +98,20 @@ def quote(credits: int, tiers: Sequence[Tier] | None = None) -> Quote:
 
 def load_tiers() -> list[Tier]:
     """The price table. Raises `PricingError` when there is none or it has a gap or a rise."""
-    rows = list(PriceTier.objects.order_by("min_credits"))
-    return tiers_of([(row.min_credits, row.unit_price_e4) for row in rows])
+    tiers = rows.find(PriceTier, "ORDER BY min_credits", [])
+    return tiers_of([(tier.min_credits, tier.unit_price_e4) for tier in tiers])
 
 
-def tiers_of(rows: Sequence[tuple[int, int]]) -> list[Tier]:
+def tiers_of(starts: Sequence[tuple[int, int]]) -> list[Tier]:
     """Tiers from (first amount, unit price) pairs; each ends where the next begins."""
-    if not rows or rows[0][0] != MIN_CREDITS:
+    if not starts or starts[0][0] != MIN_CREDITS:
         raise PricingError(
             _("The first tier must start at %(min)s credits: smaller amounts would have no price.")
             % {"min": MIN_CREDITS}
         )
     tiers: list[Tier] = []
-    for index, (first, unit_price) in enumerate(rows):
-        last = rows[index + 1][0] - 1 if index + 1 < len(rows) else MAX_CREDITS
+    for index, (first, unit_price) in enumerate(starts):
+        last = starts[index + 1][0] - 1 if index + 1 < len(starts) else MAX_CREDITS
         if last < first:
             raise PricingError(
                 _("Tiers must start at different amounts, in rising order; see %(at)s.")

@@ -156,7 +156,7 @@ MIDDLEWARE = [
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.sessions.AuthenticationMiddleware",
     "accounts.preferences.PreferencesMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -200,12 +200,18 @@ STATEMENT_TIMEOUT = whole_number("STATEMENT_TIMEOUT", 30, at_least=0)
 DATABASES["default"].setdefault("OPTIONS", {})["options"] = (
     f"-c lock_timeout={LOCK_TIMEOUT}s -c statement_timeout={STATEMENT_TIMEOUT}s"
 )
-# Shared by all workers: rate limits count in it.
 CACHES = {
+    # Shared by all workers: rate limits count in it.
     "default": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
         "LOCATION": "cache",
-    }
+    },
+    # Each process's own: parts of pages that are the same for everybody who reads a language.
+    "texts": {
+        "BACKEND": "django.core.cache.backends.dummy.DummyCache"
+        if DEBUG
+        else "django.core.cache.backends.locmem.LocMemCache",
+    },
 }
 
 # --- Who may do what --------------------------------------------------------------------------

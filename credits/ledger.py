@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from django.conf import settings
-from django.db import DatabaseError, connection, models, transaction
+from django.db import DatabaseError, connection, transaction
 
+from accounts import rows
 from accounts.models import User
+from accounts.rows import Row
 from credits import errors
 from credits.models import (
     ACCOUNT_OF,
@@ -48,8 +49,6 @@ TRIES: Final = 4
 
 _RESERVED: Final = ("expiry:", "hold:", "repayment:")
 """How keys begin that the ledger makes itself."""
-
-Row = TypeVar("Row", bound=models.Model)
 
 
 # --- What a wallet has ------------------------------------------------------------------------
@@ -81,19 +80,18 @@ def wallet_of(user: User) -> Wallet:
 
 def wallet_now(user: User) -> Wallet | None:
     """The user's wallet with what it has now, like `standing`, for reading; None without one."""
-    return next(
-        iter(
-            Wallet.objects.raw(
-                """
-                SELECT wallet.id, wallet.user_id, now.balance, now.held, now.owed
-                FROM credits_wallet AS wallet
-                    CROSS JOIN LATERAL credits_standing(wallet.user_id) AS now
-                WHERE wallet.user_id = %s""",
-                [user.pk],
-            )
-        ),
-        None,
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT wallet.id, wallet.user_id, now.balance, now.held, now.owed
+            FROM credits_wallet AS wallet
+                CROSS JOIN LATERAL credits_standing(wallet.user_id) AS now
+            WHERE wallet.user_id = %s""",
+            [user.pk],
+        )
+        row = cursor.fetchone()
+    names = ["id", "user_id", "balance", "held", "owed"]
+    return Wallet.from_db(connection.alias, names, row) if row else None
 
 
 def balance_of(user: User) -> int:
@@ -433,16 +431,9 @@ def _checked(key: str) -> str:
 
 def _call(model: type[Row], function: str, values: list[Any], amount: int | None = None) -> Row:
     """Call one of the verbs in SQL, and make a model of the row that it answers."""
-    columns, names = _columns(model)
+    columns = rows.columns(model)
     row = run(f"SELECT {columns} FROM {function}", values, amount)  # noqa: S608 (ours)
-    return model.from_db(connection.alias, names, row)
-
-
-@cache
-def _columns(model: type[models.Model]) -> tuple[str, list[str]]:
-    """A model's columns as SQL names them, and as `from_db` does."""
-    fields = model._meta.concrete_fields
-    return ", ".join(str(field.column) for field in fields), [field.attname for field in fields]
+    return rows.made_of(model, row)
 
 
 def run(statement: str, values: list[Any], amount: int | None = None) -> tuple[Any, ...]:

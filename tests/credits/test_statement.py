@@ -375,6 +375,31 @@ def test_what_can_be_spent_takes_one_query(user, wallet, django_assert_num_queri
         statement.spendable(user)
 
 
+# --- All of it --------------------------------------------------------------------------------
+
+
+def test_an_overview_is_all_of_it_in_one_query(past, other_user, django_assert_num_queries):
+    fill(past, other_user, 60)
+    ledger.grant(past, 30, key="p", kind="promotion", category="promotional")
+    zone = ZoneInfo("Pacific/Kiritimati")
+    chosen = Filter(zone=zone)
+    where = middle(past)
+    with django_assert_num_queries(1):
+        found = statement.overview(past.user, chosen, before=where, days=30, zone=zone)
+    shown, later = statement.expiries(past)
+    assert found.standing == ledger.standing(past.user)
+    assert found.page == statement.history(past, chosen, before=where)
+    assert None not in (found.page.older, found.page.newer)
+    assert found.days == statement.daily_balances(past, 30, zone)
+    assert (found.expiries, found.expiring_later) == (shown, later)
+    assert [expiry.credits for expiry in shown] == [30]
+
+
+def test_who_has_no_wallet_has_no_overview(wallet, other_user):
+    ledger.grant(wallet, 100, key="g", kind="purchase")
+    assert statement.overview(other_user, Filter(), days=30) is None
+
+
 # --- What it costs ----------------------------------------------------------------------------
 
 
@@ -407,6 +432,7 @@ QUESTIONS = {
         w, days_ago(w, 20, 0, "spend", "expiry")
     ),
     "30 days": lambda w: statement.daily_balances(w, 30),
+    "all at once": lambda w: statement.overview(w.user, Filter(), days=30),
 }
 
 
@@ -431,4 +457,5 @@ def test_no_question_costs_more_with_tens_of_thousands_of_entries(past, other_us
     # Two looks for each day; dead rows of other tests make everything dearer alike.
     whole = buffers(lambda: list(past.entries.all()))
     assert 0 < cost.pop("30 days") < 0.8 * whole
+    assert 0 < cost.pop("all at once") < 0.9 * whole
     assert {name: pages for name, pages in cost.items() if not 0 < pages < 100} == {}

@@ -8,6 +8,7 @@ import json
 import re
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from urllib.parse import parse_qs, urldefrag, urljoin, urlsplit
 import pytest
 from babel.messages.pofile import read_po
 from django.contrib import admin, auth
+from django.core.cache import caches
 from django.test import Client
 from django.urls import Resolver404, resolve, reverse
 from django.utils import timezone
@@ -23,6 +25,7 @@ from django.utils.translation import trans_real
 
 from accounts import keys
 from accounts.models import ApiKey, User
+from billing import history
 from billing.models import Event, Mail, PlanChange, Purchase, Reconciliation, Refund, Subscription
 from billing.reconciliations import KINDS, STEPS
 from credits import adjustments, ledger
@@ -57,10 +60,18 @@ LISTS = re.compile(
 
 
 @pytest.fixture
-def pseudo(monkeypatch) -> Pseudo:
+def pseudo(monkeypatch) -> Iterator[Pseudo]:
     stand_in = Pseudo(trans_real.translation("de"))
     monkeypatch.setitem(trans_real._translations, "de", stand_in)
-    return stand_in
+    _forget_texts()
+    yield stand_in
+    _forget_texts()
+
+
+def _forget_texts() -> None:
+    """What is kept of a language's texts: it is another language now."""
+    caches["texts"].clear()
+    history._kinds.cache_clear()
 
 
 @pytest.fixture
