@@ -13,7 +13,7 @@ from django.db import transaction
 
 from accounts import closing
 from accounts.models import User
-from billing import stripe_api
+from billing import stripe_api, topup, topup_charges
 from billing.anonymity import anonymous, customer_ids
 from billing.checkout import expire_page
 from billing.mails import tell
@@ -99,6 +99,9 @@ def _check_payments(user: User, clock: Clock) -> None:
         else:
             pending = waiting.filter(pk=purchase.pk, status=Purchase.Status.PENDING)
             pending.update(status=Purchase.Status.EXPIRED)
+    for purchase in waiting.filter(top_up__isnull=False, stripe_session_id=None):
+        if not topup_charges.withdraw(purchase, clock):
+            raise PaymentUnderWay
 
 
 def _done_or_gone(request: Callable[[], object], clock: Clock) -> None:
@@ -138,6 +141,7 @@ def _erase(user: User, mark: datetime) -> None:
     closing.erase(locked, mark)
     # Its id stays, to know by what still comes from Stripe about it.
     StripeCustomer.objects.filter(user=user).update(email="")
+    topup.forget(user)
     BalanceAlert.objects.update_or_create(user=user, defaults={"threshold": 0, "is_low": False})
 
 

@@ -29,10 +29,10 @@ MINIMUM = {"usd": 50}
 MAXIMUM = 99_999_999
 
 SUPPORTED = {
-    "cancel_url", "client_reference_id", "currency", "customer", "customer_email",
-    "customer_update", "expand", "expires_at", "line_items", "locale", "metadata", "mode",
-    "payment_intent_data", "payment_method_types", "setup_intent_data", "success_url",
-    "subscription_data", "ui_mode",
+    "allowed_payment_method_types", "cancel_url", "client_reference_id", "currency", "customer",
+    "customer_email", "customer_update", "expand", "expires_at", "line_items", "locale", "metadata",
+    "mode", "payment_intent_data", "setup_intent_data", "success_url", "subscription_data",
+    "ui_mode",
 }  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def _check(params: Params) -> None:
     if unknown:
         raise unsupported(f"{', '.join(sorted(unknown))} in Checkout")
     mode = params.get("mode", "payment")
-    if params.get("payment_method_types", ["card"]) != ["card"]:
+    if params.get("allowed_payment_method_types", ["card"]) != ["card"]:
         raise unsupported("the choice of ways to pay, but for cards alone")
     if mode == "setup":
         _check_setup(params)
@@ -125,9 +125,9 @@ def _check(params: Params) -> None:
 def _check_setup(params: Params) -> None:
     if "line_items" in params:
         raise invalid("You can not pass `line_items` in `setup` mode.", param="line_items")
-    if "currency" not in params and "payment_method_types" not in params:
+    if "currency" not in params and "allowed_payment_method_types" not in params:
         raise invalid(
-            "You must provide `currency` or `payment_method_types` in `setup` mode.",
+            "You must provide `currency` or `allowed_payment_method_types` in `setup` mode.",
             param="currency",
             code="parameter_missing",
         )

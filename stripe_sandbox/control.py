@@ -118,7 +118,8 @@ def _charges() -> list[Body]:
 
 def _is_processed(charge: Body) -> bool:
     """Whether it is a saved card's that waits; a bank debit waits at its payment page."""
-    return charge["status"] == "pending" and charge["payment_method_details"]["type"] == "card"
+    is_card: bool = charge["payment_method_details"]["type"] == "card"
+    return is_card and charge["status"] == "pending"
 
 
 def _grouped(number: str) -> str:

@@ -34,8 +34,8 @@ _REFUSALS = {
 }
 
 SUPPORTED = {
-    "amount", "confirm", "currency", "customer", "description", "expand", "metadata", "off_session",
-    "payment_method", "payment_method_types",
+    "allowed_payment_method_types", "amount", "confirm", "currency", "customer", "description",
+    "expand", "metadata", "off_session", "payment_method",
 }  # fmt: skip
 
 CONFIRMABLE = {"requires_confirmation", "requires_payment_method"}
@@ -47,7 +47,7 @@ def create(params: Params) -> Object | ApiError:
         raise unsupported(f"{', '.join(sorted(unknown))} in a payment intent")
     if params["currency"].lower() != "usd":
         raise unsupported(f"the currency {params['currency']}")
-    if params.get("payment_method_types", ["card"]) != ["card"]:
+    if params.get("allowed_payment_method_types", ["card"]) != ["card"]:
         raise unsupported("payment intents that are not paid by card")
     if "off_session" in params and not params.get("confirm"):
         raise invalid("You must set `confirm` to true to use `off_session`.", param="off_session")
@@ -216,7 +216,8 @@ def ordered_outcomes() -> list[str]:
 
 
 def _next_outcome() -> str | None:
-    first, *rest = ordered_outcomes() or [None]
-    if first is not None:
-        store.set_setting("outcomes", rest)
-    return first
+    ordered = ordered_outcomes()
+    if not ordered:
+        return None
+    store.set_setting("outcomes", ordered[1:])
+    return ordered[0]

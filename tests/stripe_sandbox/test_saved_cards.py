@@ -118,7 +118,11 @@ def test_a_card_that_was_let_go_cannot_be_charged(sandbox, api, customer):
 
 @pytest.mark.parametrize(
     "change",
-    [{"line_items": [{"quantity": 1}]}, {"subscription_data": {"description": "x"}}, {"mode": "payment"}],
+    [
+        {"line_items": [{"quantity": 1}]},
+        {"subscription_data": {"description": "x"}},
+        {"mode": "payment"},
+    ],
 )
 def test_what_setup_mode_refuses(sandbox, api, customer, change):
     with pytest.raises(stripe.StripeError):
