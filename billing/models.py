@@ -686,6 +686,10 @@ class TopUp(models.Model):
         return self.status == self.Status.ON
 
     @property
+    def is_off(self) -> bool:
+        return self.status == self.Status.OFF
+
+    @property
     def is_suspended(self) -> bool:
         return self.status == self.Status.SUSPENDED
 

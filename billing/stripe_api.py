@@ -152,6 +152,11 @@ def is_about(error: StripeRefused, param: str) -> bool:
     return isinstance(cause, stripe.InvalidRequestError) and cause.param == param
 
 
+def is_invalid(error: StripeRefused) -> bool:
+    """Whether Stripe refused because of what was asked, and not of who asks."""
+    return isinstance(error.__cause__, stripe.InvalidRequestError)
+
+
 def exists_already(error: StripeRefused) -> bool:
     """Whether Stripe refused to create something because there is one with this id."""
     cause = error.__cause__

@@ -8,6 +8,7 @@ asks.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
@@ -22,7 +23,7 @@ from billing import mails, stripe_api
 from billing.customers import with_customer
 from billing.models import Purchase, TopUp, TopUpConsent
 from billing.pricing import CURRENCY, Quote, quote
-from billing.stripe_api import Clock
+from billing.stripe_api import Clock, StripeRefused
 from billing.stripe_objects import METADATA_TYPE, NotOurs, mapping, our_metadata, stripe_id
 
 Reason = TopUp.Reason
@@ -231,8 +232,9 @@ def fetch_card(session_id: str) -> SavedCard:
     )
 
 
+@transaction.atomic
 def keep_card(card: SavedCard) -> None:
-    """Charge this card from now on. Call it in a transaction, as often as you like, in any order.
+    """Charge this card from now on. Call it as often as you like, in any order.
 
     What a card had suspended goes on with the new one. Raises `AccountClosing`.
     """
@@ -264,15 +266,20 @@ def lose_card(method: Mapping[str, Any]) -> None:
 
 
 def let_cards_go() -> int:
-    """Have Stripe forget the cards that were replaced or removed. Answers how many."""
+    """Have Stripe forget the cards that were replaced or removed. Answers how many.
+
+    Raises `StripeUnavailable`, `StripeRefused`; the others' turn comes next time.
+    """
     client = stripe_api.client().v1
     gone = 0
     for top_up in TopUp.objects.exclude(to_detach=[]):
         for method_id in list(top_up.to_detach):
             try:
-                stripe_api.call(lambda id=method_id: client.payment_methods.detach(id), Clock())  # type: ignore[misc]
-            except stripe_api.StripeRefused:
-                pass  # it belongs to nobody any more
+                stripe_api.call(partial(client.payment_methods.detach, method_id), Clock())
+            except StripeRefused as error:
+                if not stripe_api.is_invalid(error):
+                    raise
+                # It belongs to nobody any more.
             with transaction.atomic():
                 locked = TopUp.objects.select_for_update().get(pk=top_up.pk)
                 locked.to_detach = [one for one in locked.to_detach if one != method_id]

@@ -73,9 +73,8 @@ def run_due() -> int:
     """Charge the cards of those who have run low, and go on with what was left. Answers how many
     charges were begun or taken up again.
 
-    Safe to call at any time, by several processes. Cards that were replaced are let go as well.
+    Safe to call at any time, by several processes.
     """
-    topup.let_cards_go()
     with connection.cursor() as cursor:
         cursor.execute(_DUE)
         due = [row[0] for row in cursor.fetchall()]
@@ -222,7 +221,7 @@ def _intent_of(purchase: Purchase, clock: Clock) -> Mapping[str, Any] | None:
             purchase, lambda options: intents.create(params, options), clock
         )
     except StripeRefused as error:
-        _give_up(purchase, error)
+        _give_up(purchase, error, clock)
         return None
     # Kept before it can be paid: what we know nothing of is never confirmed.
     Purchase.objects.filter(
@@ -296,7 +295,7 @@ def _confirm(
         if isinstance(error.__cause__, stripe.CardError) or not _is_untried(now):
             return now
         if _cancel(intent_id, clock)["status"] == "canceled":
-            _give_up(purchase, error)
+            _give_up(purchase, error, clock)
         return None
 
 
@@ -310,20 +309,34 @@ def _cancel(intent_id: str, clock: Clock) -> Mapping[str, Any]:
     return found.to_dict(for_json=True)
 
 
-def _give_up(purchase: Purchase, error: StripeRefused) -> None:
-    """Stripe won't have it charged: because of the card, or of what we ask."""
-    is_card = any(stripe_api.is_about(error, name) for name in ("customer", "payment_method"))
+def _give_up(purchase: Purchase, error: StripeRefused, clock: Clock) -> None:
+    """Stripe won't have it charged: because the card is gone, or of what we ask."""
+    if not stripe_api.is_invalid(error):
+        raise error
+    is_gone = not _has_card(topup.rows_of(purchase).get(), clock)
     with transaction.atomic():
         locked = _locked(purchase.pk)
         if locked is None or not _close_locked(locked):
             return
         top_up = topup.locked_of(locked)
-        if is_card:
+        if is_gone:
             topup.suspend(top_up, topup.Reason.NO_CARD)
         else:
             logger.error("Stripe refuses top-up %s: %s", purchase.pk, error)
             top_up.next_try_at = stripe_api.database_time() + topup.PAUSE
             top_up.save(update_fields=["next_try_at"])
+
+
+def _has_card(top_up: TopUp, clock: Clock) -> bool:
+    """Whether the saved card can be charged for its customer."""
+    methods = stripe_api.client().v1.payment_methods
+    try:
+        found = stripe_api.call(lambda: methods.retrieve(top_up.payment_method_id), clock)
+    except StripeRefused as error:
+        if not stripe_api.is_missing(error):
+            raise
+        return False
+    return stripe_id(found.to_dict(for_json=True)["customer"]) == top_up.stripe_customer_id
 
 
 def _close(purchase: Purchase) -> None:
