@@ -305,6 +305,15 @@ def suspend(top_up: TopUp, reason: Reason) -> None:
     )
 
 
+def turn_off_by_staff(top_up: TopUp) -> bool:
+    """Suspend it for its owner to see; False where it isn't on."""
+    with transaction.atomic():
+        locked = TopUp.objects.select_for_update().get(pk=top_up.pk)
+        was_on = locked.is_on
+        suspend(locked, Reason.STAFF)
+    return was_on
+
+
 def suspend_after_return(user: User) -> None:
     """Money of the user's went back: no machine takes it again. Call it in a transaction."""
     top_up = _locked(user)

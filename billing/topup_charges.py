@@ -7,6 +7,7 @@ answered. What became of it is told by Stripe's answer and by its events; both g
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -36,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 CLAIM: Final = timedelta(minutes=1)
 """How long one process has for a try; all its calls to Stripe take less than 20 seconds."""
+
+ROUND: Final = 5
+"""Seconds."""
 
 PAYABLE: Final = timedelta(hours=24)
 """How long a buyer who has to authenticate may take."""
@@ -73,13 +77,19 @@ def run_due() -> int:
     """Charge the cards of those who have run low, and go on with what was left. Answers how many
     charges were begun or taken up again.
 
-    Safe to call at any time, by several processes.
+    Safe to call at any time, by several processes. After `ROUND` the others have their turn: who is
+    left is due the next time.
     """
+    end = time.monotonic() + ROUND
     with connection.cursor() as cursor:
         cursor.execute(_DUE)
         due = [row[0] for row in cursor.fetchall()]
-    charges = [purchase for top_up_id in due if (purchase := _claim(top_up_id))]
-    return len(charges)
+    charged = 0
+    for top_up_id in due:
+        charged += _claim(top_up_id) is not None
+        if time.monotonic() > end:
+            break
+    return charged
 
 
 def _claim(top_up_id: int) -> Purchase | None:

@@ -128,6 +128,12 @@ ROUTES = [
     _route("POST", "payment_methods/{id}/detach", P.PaymentMethodDetachParams, cards.detach),
     _route(
         "GET",
+        "setup_intents",
+        P.SetupIntentListParams,
+        list_of("setup_intent", "customer", "created"),
+    ),
+    _route(
+        "GET",
         "setup_intents/{id}",
         P.SetupIntentRetrieveParams,
         _retrieve("setup_intent", "intent"),

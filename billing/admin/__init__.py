@@ -11,6 +11,7 @@ from billing.admin import (
     reconciliation,
     refunds,
     subscriptions,
+    topups,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "reconciliation",
     "refunds",
     "subscriptions",
+    "topups",
 ]

@@ -22,6 +22,8 @@ from billing.models import (
     Purchase,
     StripeCustomer,
     Subscription,
+    TopUp,
+    TopUpConsent,
 )
 from credits import ledger
 from credits.models import Adjustment, Wallet
@@ -32,7 +34,7 @@ pytestmark = pytest.mark.django_db
 URL = "/dashboard/account/export"
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 LISTS = [
-    "purchases", "subscriptions", "plan_changes", "charges", "disputes", "refunds", "entries",
+    "purchases", "top_ups", "top_up_consents", "subscriptions", "plan_changes", "charges", "disputes", "refunds", "entries",
     "lots", "holds", "transfers", "adjustments", "api_keys", "api_key_spending", "usage_events",
     "mails", "stripe_events",
 ]  # fmt: skip
@@ -59,6 +61,10 @@ def fill(user: User, mark: str, staff: User) -> None:
     purchase = Purchase.objects.create(
         user=user, mode="payment", status="paid", paid_at=timezone.now(), **order,
         stripe_session_id=f"cs_{mark}", stripe_payment_id=f"pi_{mark}",
+    )  # fmt: skip
+    TopUpConsent.objects.create(
+        top_up=TopUp.objects.create(user=user, payment_method_id=f"pm_{mark}"),
+        threshold=100, credits=500, total=475, cap=2000, text=f"I, {mark}, agree.",
     )  # fmt: skip
     plan = Subscription.objects.create(
         user=user, stripe_id=f"sub_{mark}", status="active", credits=500, total=475,
@@ -162,7 +168,8 @@ def test_every_column_is_thought_of(browser, user, staff):
         # Exported.
         "account_emailaddress", "accounts_apikey", "accounts_session",
         "billing_balancealert", "billing_mail", "mfa_authenticator",
-        "billing_purchase", "billing_stripecustomer", "billing_subscription", "credits_adjustment",
+        "billing_purchase", "billing_stripecustomer", "billing_subscription", "billing_topup",
+        "credits_adjustment",
         "credits_wallet", "socialaccount_socialaccount", "usersessions_usersession",
         "usage_event",
         # Sums of these events.
