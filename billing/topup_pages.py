@@ -264,7 +264,7 @@ def _state(user: User, row: TopUp) -> dict[str, Any]:
 
 
 def _read(asked: dict[str, str]) -> Typed:
-    typed = Typed(**asked)
+    typed = Typed(asked["threshold"], asked["credits"], asked["cap"])
     typed.price = price_of(typed.credits, pricing.load_tiers())
     quote = typed.price["quote"]
     if typed.price["error"]:
