@@ -34,9 +34,9 @@ pytestmark = pytest.mark.django_db
 URL = "/dashboard/account/export"
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 LISTS = [
-    "purchases", "top_ups", "top_up_consents", "subscriptions", "plan_changes", "charges", "disputes", "refunds", "entries",
-    "lots", "holds", "transfers", "adjustments", "api_keys", "api_key_spending", "usage_events",
-    "mails", "stripe_events",
+    "purchases", "top_ups", "top_up_consents", "subscriptions", "plan_changes", "charges",
+    "disputes", "refunds", "entries", "lots", "holds", "transfers", "adjustments", "api_keys",
+    "api_key_spending", "usage_events", "mails", "stripe_events",
 ]  # fmt: skip
 
 

@@ -389,6 +389,20 @@ def test_a_charge_that_wants_its_owner_waits_and_is_paid_once_on_a_page(ready, a
     assert len(taken(ready.sandbox)) == 2
 
 
+def test_news_of_what_was_cancelled_for_the_page_closes_nothing(ready, asked):
+    stripe_api.client().v1.payment_intents.cancel(str(asked.stripe_payment_id))
+    ready.tell()  # before the page is there
+    (intent,) = ready.sandbox.objects("payment_intent")
+    topup_charges.settle(intent | {"id": "pi_another", "status": "processing"})
+    assert charges(ready) == [("pending", PRICE)]
+    topup_charges.pay_page(Purchase.objects.get())
+    asked.refresh_from_db()
+    stripe_api.client().v1.checkout.sessions.expire(str(asked.stripe_session_id))
+    ready.tell()  # before the worker sees that its time is over
+    assert (charges(ready), row(ready).declines) == ([("expired", PRICE)], 1)
+    assert topup_charges.run_due() == 0
+
+
 @pytest.mark.parametrize("page", [False, True])
 def test_unpaid_after_a_day_it_is_over_and_counts_as_declined(ready, asked, page):
     if page:
@@ -405,8 +419,15 @@ def test_unpaid_after_a_day_it_is_over_and_counts_as_declined(ready, asked, page
         topup_charges.pay_page(Purchase.objects.get())
 
 
-@pytest.mark.parametrize("call", ["cancel", "sessions"])
-@pytest.mark.parametrize("kind", ["lose_reply", "error", "reset"])
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        ("cancel", "lose_reply"),
+        ("cancel", "error"),
+        ("sessions", "lose_reply"),
+        ("sessions", "reset"),
+    ],
+)
 def test_a_page_that_fails_to_open_opens_the_same_charge_later(ready, asked, call, kind):
     path = (
         f"/v1/payment_intents/{asked.stripe_payment_id}/cancel"
@@ -584,8 +605,10 @@ def test_a_key_that_stripe_refuses_is_nobodys_card(ready, settings, caplog):
 # --- Turned off, changed, closed while a charge is under way --------------------------------------
 
 
-@pytest.mark.parametrize("change", ["off", "card removed", "cap", "credits", "bought"])
-@pytest.mark.parametrize("after", [0, 1], ids=["before create", "before confirm"])
+@pytest.mark.parametrize(
+    ("change", "after"),  # before the payment intent is made, or confirmed
+    [("off", 0), ("off", 1), ("card removed", 1), ("cap", 1), ("credits", 1), ("bought", 1)],
+)
 def test_a_charge_that_is_not_wanted_any_more_is_not_made(ready, change, after):
     ready.sandbox.add_fault(path=CREATE, after=after, times=2, kind="reset")
     topup_charges.run_due()
