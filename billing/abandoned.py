@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from django.utils import timezone
 
-from billing import stripe_api, webhooks
+from billing import stripe_api, topup_charges, webhooks
 from billing.checkout import expire_orders
 from billing.models import Purchase, StripeCustomer
 from billing.stripe_api import Clock, StripeRefused
@@ -32,15 +32,22 @@ def close_abandoned(progress: Callable[[Sequence[Purchase]], Iterable[Purchase]]
     )
     closed = 0
     for purchase in progress(list(waiting.order_by("created_at"))):
-        session = _session_of(purchase)
-        if session is None:
-            # Nothing could ever be paid: Stripe has no payment page for it.
-            expire_orders(waiting.filter(pk=purchase.pk))
+        if purchase.top_up_id is not None and purchase.stripe_session_id is None:
+            topup_charges.look_again(purchase)  # no page, but a saved card
         else:
-            _apply(purchase, session)
+            _close(purchase)
         purchase.refresh_from_db()
         closed += purchase.status not in Purchase.WAITING
     return closed
+
+
+def _close(purchase: Purchase) -> None:
+    session = _session_of(purchase)
+    if session is None:
+        # Nothing could ever be paid: Stripe has no payment page for it.
+        expire_orders(Purchase.objects.filter(pk=purchase.pk, status__in=Purchase.WAITING))
+    else:
+        _apply(purchase, session)
 
 
 def _session_of(purchase: Purchase) -> Mapping[str, Any] | None:

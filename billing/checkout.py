@@ -223,7 +223,7 @@ def payment_page(purchase: Purchase) -> str:
     if purchase.is_paid:
         return _success_url(purchase)  # sent again from a page that was gone back to
     if not purchase.stripe_session_url:
-        _open_session(purchase)
+        open_page(purchase)
     return purchase.stripe_session_url
 
 
@@ -231,7 +231,8 @@ def _success_url(purchase: Purchase) -> str:
     return f"{settings.BASE_URL}{reverse('success')}?purchase={purchase.pk}"
 
 
-def _open_session(purchase: Purchase) -> None:
+def open_page(purchase: Purchase) -> None:
+    """Have a payment page made for an order that has none yet, or isn't known to have one."""
     clock = Clock()
     if purchase.mode == Mode.SUBSCRIPTION:
         # Each open page can be paid, and two plans are one too many: the latest order counts.
@@ -315,7 +316,7 @@ def expire_page(session_id: str, clock: Clock) -> str:
     return str(status)
 
 
-def _product_name(purchase: Purchase) -> str:
+def product_name(purchase: Purchase) -> str:
     """What is sold, as the payment page and the receipt call it."""
     # Not in the language of this try: the same key must not send something else.
     with translation.override(purchase.language or settings.LANGUAGE_CODE):
@@ -337,7 +338,7 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
     price_data: Any = {
         "currency": purchase.currency,
         "unit_amount": purchase.total,
-        "product_data": {"name": _product_name(purchase)},
+        "product_data": {"name": product_name(purchase)},
     }
     params: SessionCreateParams = {
         "mode": "payment",

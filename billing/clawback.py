@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from accounts import preferences
-from billing import mails, stripe_api
+from billing import mails, stripe_api, topup
 from billing.fulfilment import Quarantined, buyer_of
 from billing.models import Charge, Dispute, Event, Purchase, Refund
 from billing.promotions import BONUS
@@ -168,6 +168,8 @@ def settle_charge(fetched: Fetched) -> None:
         kind, note, back = _what_happened(before, fetched)
     steps = [_settle(grant, fetched, kind, note) for grant in grants]
     _tell(purchase, kind, back, grants[0], [step for step in steps if step is not None])
+    if back > 0:
+        topup.suspend_after_return(purchase.user)
 
 
 def purchase_of(fetched: Fetched, among: QuerySet[Purchase]) -> Purchase | None:
@@ -200,7 +202,7 @@ def _not_granted(fetched: Fetched) -> Exception:
     if (
         Event.objects.filter(
             status__in=[Event.Status.QUARANTINED, Event.Status.SETTLED],
-            type__regex=r"^(checkout|invoice)\.",
+            type__regex=r"^(checkout|invoice|payment_intent)\.",
             payload__contains=f'"{fetched.invoice or fetched.intent}"',
         ).exists()
     ):  # fmt: skip

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from accounts import closing
 from accounts.models import User
-from billing import stripe_api
+from billing import stripe_api, topup, topup_charges
 from billing.anonymity import anonymous, customer_ids
 from billing.checkout import expire_orders, expire_page
 from billing.mails import tell
@@ -98,6 +98,9 @@ def _check_payments(user: User, clock: Clock) -> None:
                 raise PaymentUnderWay
         else:
             expire_orders(waiting.filter(pk=purchase.pk, status=Purchase.Status.PENDING))
+    for purchase in waiting.filter(top_up__isnull=False, stripe_session_id=None):
+        if not topup_charges.withdraw(purchase, clock):
+            raise PaymentUnderWay
 
 
 def _done_or_gone(request: Callable[[], object], clock: Clock) -> None:
@@ -136,6 +139,7 @@ def _erase(user: User, mark: datetime) -> None:
     closing.erase(locked, mark)
     # Its id stays, to know by what still comes from Stripe about it.
     StripeCustomer.objects.filter(user=user).update(email="")
+    topup.forget(user)
     BalanceAlert.objects.update_or_create(user=user, defaults={"threshold": 0, "is_low": False})
 
 

@@ -34,6 +34,8 @@ from billing.models import (
     Refund,
     StripeCustomer,
     Subscription,
+    TopUp,
+    TopUpConsent,
 )
 from credits import ledger
 from credits.models import Adjustment, Entry, Hold, Lot, Transfer, Wallet
@@ -121,7 +123,15 @@ def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
     yield "purchases", _rows(
         Purchase.objects.filter(user=user), "id", "mode", "credits", "unit_price_e4", "total",
         "currency", "status", "language", "created_at", "paid_at", "stripe_session_id",
-        "stripe_payment_id",
+        "stripe_payment_id", "top_up_id",
+    )  # fmt: skip
+    yield "top_ups", _rows(
+        TopUp.objects.filter(user=user), "id", "status", "reason", "payment_method_id",
+        "card_brand", "card_last4", "declines", "next_try_at", "asks_until",
+    )  # fmt: skip
+    yield "top_up_consents", _rows(
+        TopUpConsent.objects.filter(top_up__user=user), "id", "threshold", "credits", "total",
+        "cap", "text", "given_at",
     )  # fmt: skip
     yield "redemptions", _rows(
         Redemption.objects.filter(user=user), "id", "code__code", "purchase_id", "credits",

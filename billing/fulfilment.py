@@ -13,10 +13,19 @@ from typing import Any, Final
 from django.utils import timezone
 
 from accounts.models import User
-from billing import mails, promotions
-from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, PlanChange, Purchase, StripeCustomer
+from billing import mails, promotions, topup
+from billing.models import (
+    MAX_CREDITS,
+    MIN_CREDITS,
+    Mode,
+    PlanChange,
+    Purchase,
+    StripeCustomer,
+    TopUp,
+)
 from billing.pricing import CURRENCY, quote
 from billing.stripe_objects import (
+    ORIGIN,
     NotOurs,
     our_metadata,
     product_sold,
@@ -87,6 +96,37 @@ def fulfil_checkout(session: Mapping[str, Any]) -> None:
         _mark_paid(purchase, stripe_id(session.get("payment_intent")))
 
 
+def fulfil_intent(intent: Mapping[str, Any]) -> None:
+    """Grant what a saved card has paid for, with nobody there. Call it in a transaction, as often
+    as you like.
+
+    Payment pages make payment intents as well, which their sessions tell of: `NotOurs`. Raises
+    `Quarantined`.
+    """
+    metadata = our_metadata(intent.get("metadata"))
+    if metadata.get("origin") != ORIGIN:
+        raise NotOurs("It is told by its payment page.")
+    intent_id = stripe_id(intent)
+    purchase = _locked(id=uuid_of(metadata.get("purchase_id"))) or _locked(
+        stripe_payment_id=intent_id
+    )
+    sale = {"subtotal": intent.get("amount_received"), "currency": intent.get("currency")}
+    is_new = purchase is None
+    if purchase is None:
+        purchase = _adopt(
+            metadata, customer_id=stripe_id(intent.get("customer")), mode=Mode.PAYMENT, **sale
+        )
+    agreed = {str(purchase.credits)}
+    _check_sale(purchase, purchase, metadata, agreed, mode=Mode.PAYMENT, **sale)
+    if purchase.stripe_payment_id not in (None, intent_id):
+        raise Quarantined("A second payment of the same purchase was made.", purchase)
+    _grant(purchase, purchase, f"purchase:{purchase.pk}", Kind.PURCHASE)
+    _mark_paid(purchase, intent_id)
+    if is_new:
+        found = TopUp.objects.filter(user=purchase.user).first()
+        Purchase.objects.filter(pk=purchase.pk).update(top_up=found)
+
+
 def fulfil_invoice(invoice: Mapping[str, Any], subscription_id: str, details: Any) -> None:
     """Grant what a paid invoice of a subscription bought: its first month, or a further one.
 
@@ -148,6 +188,8 @@ def expire_checkout(session: Mapping[str, Any]) -> None:
         purchase.status = Purchase.Status.EXPIRED
         purchase.save(update_fields=["status"])
         promotions.free([purchase.pk])
+        if purchase.top_up_id is not None:
+            topup.count_failure(purchase)
 
 
 def fail_checkout(session: Mapping[str, Any]) -> None:
@@ -158,6 +200,8 @@ def fail_checkout(session: Mapping[str, Any]) -> None:
     purchase.status = Purchase.Status.FAILED
     purchase.save(update_fields=["status"])
     promotions.free([purchase.pk])
+    if purchase.top_up_id is not None:
+        topup.count_failure(purchase)
     mails.tell(
         purchase.user,
         "payment_failed",
@@ -278,6 +322,9 @@ def _grant(purchase: Purchase, terms: Purchase | PlanChange, key: str, kind: Kin
     wallet = ledger.wallet_of(purchase.user)
     ledger.grant(wallet, terms.credits, key=key, kind=kind, paid=terms.total)
     told: dict[str, Any] = {"credits": terms.credits, "total": terms.total}
+    if purchase.top_up_id is not None:
+        mails.tell(purchase.user, "top_up", key, **told)
+        return
     if kind == Kind.PURCHASE:
         told |= {"currency": terms.currency, "mode": purchase.mode}
         # A plan's further months have none.
@@ -287,6 +334,8 @@ def _grant(purchase: Purchase, terms: Purchase | PlanChange, key: str, kind: Kin
 
 
 def _mark_paid(purchase: Purchase, payment_id: str | None) -> None:
+    if purchase.top_up_id is not None and not purchase.is_paid:
+        topup.count_success(purchase)
     purchase.status = Purchase.Status.PAID
     purchase.paid_at = purchase.paid_at or timezone.now()
     purchase.stripe_payment_id = purchase.stripe_payment_id or payment_id

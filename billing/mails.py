@@ -75,6 +75,23 @@ KINDS: Final[Mapping[str, Kind]] = {
     "restored": Kind(_("Credits given back"), frozenset({"credits"})),
     # What can be spent has fallen below the user's threshold; `off` is the path to no more of them.
     "low_balance": Kind(_("Balance is low"), frozenset({"available", "threshold", "off"})),
+    # A saved card was charged by itself.
+    "top_up": Kind(_("Automatic top-up"), frozenset({"credits", "total"})),
+    # It was declined; unless it is off by now, it is tried again in an hour.
+    "top_up_failed": Kind(
+        _("Automatic top-up: declined"), frozenset({"credits", "total", "card", "is_on"})
+    ),
+    # The bank wants its owner to confirm; `purchase` leads to the page to pay on.
+    "top_up_asks": Kind(
+        _("Automatic top-up: to be confirmed"),
+        frozenset({"credits", "total", "card", "purchase"}),
+    ),
+    # Nothing is charged any more, for one of `TopUp.Reason`.
+    "top_up_suspended": Kind(_("Automatic top-up: suspended"), frozenset({"reason"})),
+    # Another charge would be more than the month's `cap`, in cents; `used` of it is.
+    "top_up_cap": Kind(
+        _("Automatic top-up: monthly limit"), frozenset({"cap", "used", "total", "credits"})
+    ),
     # The account is gone. `email` is where it was reached, in `language`: both leave with the mail.
     "account_closed": Kind(_("Account closed"), frozenset({"email"}), frozenset({"language"})),
 }

@@ -154,6 +154,15 @@ class Purchase(models.Model):
     stripe_payment_id = models.CharField(
         _("payment intent or subscription"), max_length=255, unique=True, null=True, blank=True
     )
+    # Set where nobody ordered it: a saved card was charged, or is about to be.
+    top_up = models.ForeignKey(
+        "TopUp",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        verbose_name=_("automatic top-up"),
+        related_name="purchases",
+    )
     created_at = models.DateTimeField(_("time"), db_default=Now())
     paid_at = models.DateTimeField(_("paid at"), null=True, blank=True)
 
@@ -167,6 +176,12 @@ class Purchase(models.Model):
                 name="billing_purchase_credits",
             ),
             models.CheckConstraint(condition=Q(total__gt=0), name="billing_purchase_total"),
+            # One charge at a time, whoever looks and however often.
+            models.UniqueConstraint(
+                fields=["top_up"],
+                condition=Q(status__in=["pending", "settling"]),
+                name="billing_purchase_one_top_up",
+            ),
         ]
         indexes = [
             models.Index(fields=["user", "-created_at"], name="billing_purchase_user"),
@@ -539,21 +554,30 @@ def _a_month(count: int) -> str:
     return words % {"count": number(count)}
 
 
+_BRANDS: Final = {
+    "amex": "American Express",
+    "cartes_bancaires": "Cartes Bancaires",
+    "diners": "Diners Club",
+    "discover": "Discover",
+    "eftpos_au": "Eftpos Australia",
+    "jcb": "JCB",
+    "mastercard": "Mastercard",
+    "unionpay": "UnionPay",
+    "visa": "Visa",
+}
+
+
+def _card_label(brand: str, last4: str) -> str:
+    if not last4:
+        return ""
+    values = {"brand": _BRANDS.get(brand) or _("Card"), "digits": last4}
+    return str(_("%(brand)s ending %(digits)s") % values)
+
+
 class Subscription(models.Model):
     """A monthly plan as Stripe last described it."""
 
     LIVE: Final = ("active", "trialing", "past_due", "unpaid", "paused")
-    BRANDS: Final = {
-        "amex": "American Express",
-        "cartes_bancaires": "Cartes Bancaires",
-        "diners": "Diners Club",
-        "discover": "Discover",
-        "eftpos_au": "Eftpos Australia",
-        "jcb": "JCB",
-        "mastercard": "Mastercard",
-        "unionpay": "UnionPay",
-        "visa": "Visa",
-    }
     OVERDUE: Final = ("past_due", "unpaid")
 
     LABELS: Final = {
@@ -619,10 +643,7 @@ class Subscription(models.Model):
     @property
     def card_label(self) -> str:
         """The card that pays, as its owner knows it; empty where Stripe names none."""
-        if not self.card_last4:
-            return ""
-        brand = self.BRANDS.get(self.card_brand) or _("Card")
-        return str(_("%(brand)s ending %(digits)s") % {"brand": brand, "digits": self.card_last4})
+        return _card_label(self.card_brand, self.card_last4)
 
     @property
     def status_label(self) -> str:
@@ -810,3 +831,131 @@ class BalanceAlert(models.Model):
 
     def __str__(self) -> str:
         return f"< {self.threshold}"
+
+
+class TopUp(models.Model):
+    """A saved card that buys credits whenever its owner runs low, as far as they have agreed.
+
+    One row a user, also while it is off: the card may be saved before, and what was charged stays.
+    """
+
+    class Status(models.TextChoices):
+        OFF = "off", _("Off")
+        ON = "on", _("On")
+        SUSPENDED = "suspended", _("Suspended")
+
+    class Reason(models.TextChoices):
+        """Why it is suspended."""
+
+        DECLINED = "declined", _("The card was declined three times")
+        NO_CARD = "no_card", _("The card can't be charged any more")
+        PRICE = "price", _("The price has risen")
+        MONEY_BACK = "money_back", _("A payment was refunded or disputed")
+        STAFF = "staff", _("Turned off by staff")
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        verbose_name=_("customer"),
+        related_name="top_up",
+    )
+    status = models.CharField(
+        _("status"), max_length=9, choices=Status.choices, default=Status.OFF, db_index=True
+    )
+    reason = models.CharField(_("reason"), max_length=10, choices=Reason.choices, blank=True)
+    consent = models.ForeignKey(
+        "TopUpConsent",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        verbose_name=_("agreed"),
+        related_name="+",
+    )
+    # A card belongs to one customer at Stripe; the user's may be another one by now.
+    stripe_customer_id = models.CharField(_("Stripe customer"), max_length=255, blank=True)
+    payment_method_id = models.CharField(_("saved card"), max_length=255, blank=True, db_index=True)
+    card_brand = models.CharField(_("brand of the card"), max_length=30, blank=True)
+    card_last4 = models.CharField(_("last digits of the card"), max_length=4, blank=True)
+    # When its saving began at Stripe: news of an earlier one changes nothing.
+    card_from = models.DateTimeField(_("card of"), null=True, blank=True)
+    # Cards that are still to be let go at Stripe.
+    to_detach = models.JSONField(default=list, blank=True)
+    declines = models.PositiveIntegerField(_("declined in a row"), default=0)
+    next_try_at = models.DateTimeField(_("next look"), null=True, blank=True)
+    # Until when its buyer may pay the charge that waits on a page, having been asked to.
+    asks_until = models.DateTimeField(_("waits for its owner until"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("automatic top-up")
+        verbose_name_plural = _("automatic top-ups")
+        permissions = [("suspend_topup", "Can turn automatic top-ups off")]
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(status="on") | Q(consent__isnull=False) & ~Q(payment_method_id=""),
+                name="billing_topup_agreed",
+            ),
+            models.CheckConstraint(
+                condition=Q(status="suspended") & ~Q(reason="")
+                | ~Q(status="suspended") & Q(reason=""),
+                name="billing_topup_reason",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["id"], condition=~Q(to_detach=[]), name="billing_topup_to_detach"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.get_status_display())
+
+    @property
+    def is_on(self) -> bool:
+        return self.status == self.Status.ON
+
+    @property
+    def is_off(self) -> bool:
+        return self.status == self.Status.OFF
+
+    @property
+    def is_suspended(self) -> bool:
+        return self.status == self.Status.SUSPENDED
+
+    @property
+    def card_label(self) -> str:
+        """The saved card as its owner knows it; empty without one."""
+        return _card_label(self.card_brand, self.card_last4)
+
+
+class TopUpConsent(models.Model):
+    """What a user has agreed to, in the words that they read. Never changed: the next is a new one.
+
+    `total` is the price of `credits` at that time; a higher one is never charged on it.
+    """
+
+    top_up = models.ForeignKey(TopUp, models.PROTECT, related_name="consents")
+    threshold = models.PositiveIntegerField(_("below this many credits"))
+    credits = models.PositiveIntegerField(_("credits"))
+    total = models.PositiveIntegerField(_("price at the time, in cents"))
+    cap = models.PositiveIntegerField(_("at most a month, in cents"))
+    text = models.TextField(_("agreed to"))
+    given_at = models.DateTimeField(_("time"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("consent to automatic top-up")
+        verbose_name_plural = _("consents to automatic top-up")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(credits__gte=MIN_CREDITS, credits__lte=MAX_CREDITS),
+                name="billing_topupconsent_credits",
+            ),
+            # So that one charge is enough to be above it again.
+            models.CheckConstraint(
+                condition=Q(threshold__gt=0, threshold__lte=F("credits")),
+                name="billing_topupconsent_threshold",
+            ),
+            models.CheckConstraint(
+                condition=Q(total__gt=0, cap__gte=F("total")), name="billing_topupconsent_cap"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return credits_in_words(self.credits)

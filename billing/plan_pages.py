@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -30,18 +30,24 @@ from billing.views import stripe_refusal, valid_credits
 from credits.numbers import in_digits, number, parse_credits
 
 
-def _button(view: View) -> View:
-    """A POST by a button of the page; who isn't signed in comes back to the page, not to it."""
+def button(page: str) -> Callable[[View], View]:
+    """A POST by a button of a page; who isn't signed in comes back to the page, not to it."""
 
-    @never_cache
-    @require_POST
-    @functools.wraps(view)
-    def wrapped(request: HttpRequest) -> HttpResponse:
-        if not request.user.is_authenticated:
-            return redirect_to_login(reverse("plan"))
-        return view(request)
+    def decorate(view: View) -> View:
+        @never_cache
+        @require_POST
+        @functools.wraps(view)
+        def wrapped(request: HttpRequest) -> HttpResponse:
+            if not request.user.is_authenticated:
+                return redirect_to_login(reverse(page))
+            return view(request)
 
-    return wrapped
+        return wrapped
+
+    return decorate
+
+
+_button: Final = button("plan")
 
 
 @never_cache

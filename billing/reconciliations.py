@@ -12,6 +12,7 @@ from billing.templatetags.money import money
 STEPS: Final = {
     "events": gettext_lazy("Events"),
     "sessions": gettext_lazy("Payment pages"),
+    "payments": gettext_lazy("Saved cards charged"),
     "invoices": gettext_lazy("Paid invoices"),
     "refunds": gettext_lazy("Refunds"),
     "disputes": gettext_lazy("Disputes"),
@@ -35,7 +36,8 @@ KINDS: Final = {
 def table(result: Reconciliation) -> list[tuple[str, int, int]]:
     """What was compared, how many of each were read, and how many mended."""
     read, mended = result.counts["read"], result.counts["mended"]
-    return [(str(label), read[step], mended[step]) for step, label in STEPS.items()]
+    # Of before a step was there, a result has no count of it.
+    return [(str(label), read.get(step, 0), mended.get(step, 0)) for step, label in STEPS.items()]
 
 
 def sums(result: Reconciliation) -> str:

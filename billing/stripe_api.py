@@ -101,8 +101,16 @@ def pages(
         params["starting_after"] = found["data"][-1]["id"]
 
 
-def keyed_call(row: Keyed, request: Callable[[stripe.RequestOptions], T], clock: Clock) -> T:
+def keyed_call(
+    row: Keyed,
+    request: Callable[[stripe.RequestOptions], T],
+    clock: Clock,
+    *,
+    step: str = "",
+) -> T:
     """Make a call that creates something, under the idempotency key `<row id>:<attempt>`.
+
+    Where one row takes two such calls, the second has a `step` that ends its key.
 
     Whatever happened to the last try, this one can't create it twice: the key stays the same when
     no answer came, and moves on after an answered 5xx, which Stripe would replay for a day. Raises
@@ -113,7 +121,10 @@ def keyed_call(row: Keyed, request: Callable[[stripe.RequestOptions], T], clock:
         if _is_final_for_key(error):
             next_attempt(row)
 
-    return _try(lambda: request({"idempotency_key": f"{row.pk}:{row.attempt}"}), move_on, clock)
+    end = f":{step}" if step else ""
+    return _try(
+        lambda: request({"idempotency_key": f"{row.pk}:{row.attempt}{end}"}), move_on, clock
+    )
 
 
 def next_attempt(row: Keyed) -> None:
@@ -139,6 +150,11 @@ def is_about(error: StripeRefused, param: str) -> bool:
     """Whether Stripe refused because of this parameter."""
     cause = error.__cause__
     return isinstance(cause, stripe.InvalidRequestError) and cause.param == param
+
+
+def is_invalid(error: StripeRefused) -> bool:
+    """Whether Stripe refused because of what was asked, and not of who asks."""
+    return isinstance(error.__cause__, stripe.InvalidRequestError)
 
 
 def exists_already(error: StripeRefused) -> bool:

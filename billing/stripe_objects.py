@@ -8,6 +8,9 @@ from typing import Any, Final
 METADATA_TYPE: Final = "dynamic_credits"
 """Marks what is ours at Stripe; an account may sell other things as well."""
 
+ORIGIN: Final = "top_up"
+"""In the metadata of payment intents that no payment page has made."""
+
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
 
 

@@ -17,6 +17,7 @@ READS: Final[dict[str, Callable[[Any], Any]]] = {
     "customers": lambda v1: v1.customers,
     "Checkout Sessions": lambda v1: v1.checkout.sessions,
     "payment intents": lambda v1: v1.payment_intents,
+    "setup intents": lambda v1: v1.setup_intents,
     "charges": lambda v1: v1.charges,
     "refunds": lambda v1: v1.refunds,
     "disputes": lambda v1: v1.disputes,

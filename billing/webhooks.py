@@ -20,7 +20,9 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from accounts import closing
 from accounts.models import User
+from billing import topup, topup_charges
 from billing.anonymity import anonymous, is_about_closed
 from billing.clawback import fetch_charge, settle_charge
 from billing.fulfilment import (
@@ -69,18 +71,42 @@ class Handler:
     fetch: Callable[[Mapping[str, Any]], Any] = lambda payload: payload
 
 
+def _fetch_session(session: Mapping[str, Any]) -> Any:
+    return topup.fetch_card(session["id"]) if topup.is_card(session) else session
+
+
+def _complete_session(found: Any) -> None:
+    if not isinstance(found, topup.SavedCard):
+        fulfil_checkout(found)
+        return
+    try:
+        topup.keep_card(found)
+    except closing.AccountClosed:
+        raise NotOurs("The account is closed.") from None
+
+
 _charge: Final = Handler(apply=settle_charge, fetch=fetch_charge)
+_intent: Final = Handler(apply=topup_charges.settle, fetch=topup_charges.fetch_intent)
 _subscription: Final = Handler(apply=record_subscription, fetch=fetch_subscription)
 
 HANDLERS: Final[dict[str, Handler]] = {
-    # Paid, or completed with a bank debit still under way.
-    "checkout.session.completed": Handler(apply=fulfil_checkout),
+    # Paid, or completed with a bank debit still under way; or a card was saved.
+    "checkout.session.completed": Handler(apply=_complete_session, fetch=_fetch_session),
     # The bank debit went through, days later.
     "checkout.session.async_payment_succeeded": Handler(apply=fulfil_checkout),
     # Or it did not.
     "checkout.session.async_payment_failed": Handler(apply=fail_checkout),
     # Nobody paid within a day.
     "checkout.session.expired": Handler(apply=expire_checkout),
+    # A saved card was charged or was not, its bank wants to hear from its owner, or takes its time;
+    # and all the same for payment pages, which is left to their sessions.
+    "payment_intent.succeeded": _intent,
+    "payment_intent.payment_failed": _intent,
+    "payment_intent.requires_action": _intent,
+    "payment_intent.processing": _intent,
+    "payment_intent.canceled": _intent,
+    # A card was removed: in the portal, by us, or with its customer.
+    "payment_method.detached": Handler(apply=topup.lose_card),
     # A subscription's month was paid, the first one (which the session reports as well) or another.
     "invoice.paid": Handler(apply=settle_paid, fetch=fetch_paid),
     # A further month was not: Stripe tries the card again for some days.

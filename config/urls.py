@@ -11,7 +11,16 @@ from accounts.confirmation import ConfirmEmail, mail_sent
 from accounts.devices import devices
 from accounts.second_step import pages as second_step
 from api import reference, v1
-from billing import account_pages, alerts, key_pages, pages, plan_pages, redeem_pages, views
+from billing import (
+    account_pages,
+    alerts,
+    key_pages,
+    pages,
+    plan_pages,
+    redeem_pages,
+    topup_pages,
+    views,
+)
 from config import errors
 from config.middleware import PROGRAMS
 from usage.pages import usage
@@ -51,6 +60,13 @@ urlpatterns = [
     path("dashboard/account/keys", key_pages.key_list, name="keys"),
     path("dashboard/account/keys/new", key_pages.make_key, name="key_new"),
     path("dashboard/account/keys/<int:key_id>/revoke", key_pages.revoke_key, name="key_revoke"),
+    path("dashboard/top-up", topup_pages.top_up, name="top_up"),
+    path("dashboard/top-up/on", topup_pages.turn_on, name="top_up_on"),
+    path("dashboard/top-up/off", topup_pages.turn_off, name="top_up_off"),
+    path("dashboard/top-up/card", topup_pages.add_card, name="top_up_card"),
+    path("dashboard/top-up/card/remove", topup_pages.remove_card, name="top_up_card_remove"),
+    path("dashboard/top-up/card/<slug:session_id>", topup_pages.card_added),
+    path("dashboard/top-up/pay/<uuid:purchase_id>", topup_pages.pay, name="top_up_pay"),
     path("dashboard/alerts", alerts.alerts, name="alerts"),
     path("alerts/off/<str:token>", alerts.alerts_off, name="alerts_off"),
     path("api/billing/dynamic-checkout", views.dynamic_checkout, name="checkout_api"),

@@ -30,6 +30,9 @@ REVOKE UPDATE, DELETE ON django_admin_log FROM dynamic_credits_site;
 -- But for the name of what they did it to: an account that is closed loses it.
 GRANT UPDATE (object_repr) ON django_admin_log TO dynamic_credits_site;
 
+-- What somebody has agreed to be charged.
+REVOKE UPDATE, DELETE ON billing_topupconsent FROM dynamic_credits_site;
+
 -- The ledger's. None of its rows is ever deleted.
 REVOKE DELETE ON
     credits_wallet, credits_entry, credits_lot, credits_draw, credits_hold, credits_holddraw,

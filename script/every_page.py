@@ -41,8 +41,10 @@ from script.everybody import (
     newcomer,
     observer,
     regular,
+    saver,
     staff,
     stranger,
+    stuck,
 )
 
 
@@ -78,6 +80,7 @@ NEW_KEY = {
     "limit_credits": "",
     "limit_period": "month",
 }
+TOP_UP = {"credits": "500", "threshold": "100", "cap": "20", "expected_total": "475"}
 FOREIGN = {"Sec-Fetch-Site": "cross-site"}
 GERMAN = {"Accept-Language": "de"}
 APP = {"APP": {"client_id": "id", "secret": "secret"}}
@@ -140,6 +143,15 @@ PAGES = [
     Page("plan-ending", "/dashboard/plan", leaving),
     Page("plan-refused", "/dashboard/plan/change", regular, post={"credits": "5"}, status=400),
     Page("plan-cancel", "/dashboard/plan/cancel", regular),
+    Page("top-up-none", "/dashboard/top-up", newcomer),
+    Page("top-up", "/dashboard/top-up", saver),
+    Page("top-up-agree", "/dashboard/top-up?credits=2000&threshold=200&cap=50", stuck),
+    Page("top-up-refused", "/dashboard/top-up?credits=500&threshold=900&cap=1", saver),
+    Page("top-up-not-agreed", "/dashboard/top-up/on", saver, post=TOP_UP, status=400),
+    Page("top-up-suspended", "/dashboard/top-up", stuck),
+    Page("top-up-pay", "/dashboard/top-up/pay/{to_confirm}", saver),
+    Page("top-up-paid", "/dashboard/top-up/pay/{topped_up}", saver),
+    Page("top-up-over", "/dashboard/top-up/pay/{declined}", saver),
     Page("portal-confirm", "/api/billing/portal-link", regular, headers=FOREIGN),
     Page("alerts", "/dashboard/alerts", newcomer),
     Page(

@@ -38,9 +38,9 @@ from fido2.webauthn import (
 
 from accounts import keys
 from accounts.models import ApiKey, User
-from billing import low_balance, promotions, webhooks
+from billing import low_balance, promotions, topup, topup_charges, webhooks
 from billing.checkout import start_checkout
-from billing.models import Charge, Dispute, Promotion, Purchase, Subscription
+from billing.models import Charge, Dispute, Promotion, Purchase, Subscription, TopUp
 from billing.reconcile import reconcile
 from credits import adjustments, ledger
 from credits.models import Entry, Wallet
@@ -134,6 +134,36 @@ def regular(user: User) -> Places:
         "paid": bought.pk,
         "off": low_balance.off_path(user),
     }
+
+
+def saver(user: User) -> Places:
+    """Has a saved card that buys credits; its bank wants to hear about the latest charge."""
+    _save_card(user)
+    topup_charges.run_due()
+    _spend(ledger.wallet_of(user), 412)
+    _stand_in("POST", "outcomes", {"outcomes": ["decline", "authenticate"]})
+    topup_charges.run_due()
+    TopUp.objects.filter(user=user).update(next_try_at=None)
+    topup_charges.run_due()
+    charges = Purchase.objects.filter(user=user).order_by("created_at")
+    return {"topped_up": charges[0].pk, "declined": charges[1].pk, "to_confirm": charges[2].pk}
+
+
+def stuck(user: User) -> Places:
+    """Had a card that was declined three times."""
+    _save_card(user)
+    TopUp.objects.filter(user=user).update(declines=topup.MOST_DECLINES - 1)
+    _stand_in("POST", "outcomes", {"outcomes": ["decline"]})
+    topup_charges.run_due()
+    return {}
+
+
+def _save_card(user: User) -> None:
+    session_id = topup.card_page(user).rpartition("/")[2]
+    _stand_in("POST", f"checkout/{session_id}/pay", {"card": "4242424242424242"})
+    topup.keep_card(topup.fetch_card(session_id))
+    terms = topup.Terms(threshold=100, credits=500, cap=2000)
+    topup.turn_on(user, terms, expected_total=475, text="I agree.")
 
 
 def busy(user: User) -> Places:

@@ -16,12 +16,14 @@ import stripe.params.checkout
 from django.http import HttpRequest, HttpResponse
 
 from stripe_sandbox import (
+    cards,
     checkout,
     configurations,
     customers,
     disputes,
     endpoints,
     faults,
+    intents,
     portal,
     products,
     refunds,
@@ -47,7 +49,7 @@ class Route:
     method: str
     path: re.Pattern[str]
     shape: Any
-    run: Callable[..., Object]
+    run: Callable[..., Object | ApiError]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Answer:
     is_replayed: bool = False
 
 
-def _route(method: str, path: str, shape: Any, run: Callable[..., Object]) -> Route:
+def _route(method: str, path: str, shape: Any, run: Callable[..., Object | ApiError]) -> Route:
     pattern = path.replace("{id}", "(?P<id>(?!search$)[^/]+)")
     return Route(method, re.compile(f"/v1/{pattern}"), shape, run)
 
@@ -113,6 +115,28 @@ ROUTES = [
         "payment_intents/{id}",
         P.PaymentIntentRetrieveParams,
         _retrieve("payment_intent", "intent"),
+    ),
+    _route("POST", "payment_intents", P.PaymentIntentCreateParams, intents.create),
+    _route("POST", "payment_intents/{id}/confirm", P.PaymentIntentConfirmParams, intents.confirm),
+    _route("POST", "payment_intents/{id}/cancel", P.PaymentIntentCancelParams, intents.cancel),
+    _route(
+        "GET",
+        "payment_methods/{id}",
+        P.PaymentMethodRetrieveParams,
+        _retrieve("payment_method", "payment_method"),
+    ),
+    _route("POST", "payment_methods/{id}/detach", P.PaymentMethodDetachParams, cards.detach),
+    _route(
+        "GET",
+        "setup_intents",
+        P.SetupIntentListParams,
+        list_of("setup_intent", "customer", "created"),
+    ),
+    _route(
+        "GET",
+        "setup_intents/{id}",
+        P.SetupIntentRetrieveParams,
+        _retrieve("setup_intent", "intent"),
     ),
     _route(
         "GET",
@@ -329,7 +353,7 @@ def _work(method: str, path: str, params: Params, key: str | None, fault: Fault 
         if fault and fault["kind"] == "slow":
             faults.wait(fault)
         with store.transaction():
-            answer = Answer(200, _run(method, path, params))
+            answer = _run(method, path, params)
             # With the work or not at all: a kill between the two would have it done twice.
             is_kept = _keep(key, answer)
     except ApiError as error:
@@ -356,11 +380,13 @@ def _ordered(fault: Fault) -> ApiError:
     return ApiError(status, "This fault was ordered.", type=kind, code=code)
 
 
-def _run(method: str, path: str, params: Params) -> Object:
+def _run(method: str, path: str, params: Params) -> Answer:
     for route in ROUTES:
         match = route.path.fullmatch(path)
         if match and route.method == method:
             params = check(params, route.shape)
-            answer = shapes.public(route.run(*match.groups(), params))
-            return expand(answer, params.get("expand", []))
+            found = route.run(*match.groups(), params)
+            if isinstance(found, ApiError):
+                return Answer(found.status, found.body)  # a card that refused: that stays so
+            return Answer(200, expand(shapes.public(found), params.get("expand", [])))
     raise unsupported(f"{method} {path}")

@@ -9,6 +9,7 @@ from stripe_sandbox import (
     delivery,
     disputes,
     faults,
+    intents,
     passing,
     payments,
     refunds,
@@ -25,6 +26,7 @@ CALLS = {
     "/v1/customers": "Customers",
     "/v1/checkout/sessions": "Checkout Sessions",
     "/v1/billing_portal/sessions": "Portal sessions",
+    "/v1/payment_intents": "Payments with a saved card",
     "/v1/refunds": "Refunds",
     "/v1/products": "Products",
     "/v1/subscriptions": "Subscription changes",
@@ -115,6 +117,19 @@ def _fail(form: Form) -> str:
     return f"The bank doesn't pay {checkout.settle(_id(form), is_paid=False)['id']}."
 
 
+def _order_outcome(form: Form) -> str:
+    outcome = form.get("outcome", "")
+    intents.order_outcomes([outcome] * _whole(form, "times", 1, 99))
+    return f"Ordered for the next charge of a saved card: {intents.OUTCOMES[outcome]}"
+
+
+def _settle_intent(form: Form) -> str:
+    intent = intents.settle(_id(form), is_paid=form.get("outcome") == "paid")
+    return (
+        f"The payment {intent['id']} {'is paid' if intent['status'] == 'succeeded' else 'failed'}."
+    )
+
+
 def _refund(form: Form) -> str:
     refund = refunds.create({"charge": _id(form), **_amount(form)})
     return f"{money(refund['amount'])} of {refund['charge']} were refunded."
@@ -191,6 +206,8 @@ WISHES: dict[str, Callable[[Form], str]] = {
     "expire": _expire,
     "succeed": _succeed,
     "fail": _fail,
+    "outcome": _order_outcome,
+    "settle": _settle_intent,
     "refund": _refund,
     "fail refund": _fail_refund,
     "dispute": _dispute,

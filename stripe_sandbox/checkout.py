@@ -3,6 +3,7 @@
 import time
 
 from stripe_sandbox import (
+    cards,
     customers,
     debits,
     events,
@@ -28,10 +29,18 @@ MINIMUM = {"usd": 50}
 MAXIMUM = 99_999_999
 
 SUPPORTED = {
-    "cancel_url", "client_reference_id", "customer", "customer_email", "customer_update", "expand",
-    "expires_at", "line_items", "locale", "metadata", "mode", "payment_intent_data", "success_url",
-    "subscription_data", "ui_mode",
+    "allowed_payment_method_types", "cancel_url", "client_reference_id", "currency", "customer",
+    "customer_email", "customer_update", "expand", "expires_at", "line_items", "locale", "metadata",
+    "mode", "payment_intent_data", "setup_intent_data", "success_url", "subscription_data",
+    "ui_mode",
 }  # fmt: skip
+
+
+OWN_DATA = {
+    "payment": "payment_intent_data", "setup": "setup_intent_data",
+    "subscription": "subscription_data",
+}  # fmt: skip
+"""What each mode can say about what it makes."""
 
 
 def create(params: Params) -> Object:
@@ -39,7 +48,7 @@ def create(params: Params) -> Object:
     customer = customers.alive(params["customer"]) if "customer" in params else None
     mode = params.get("mode", "payment")
     items = params.get("line_items") or []
-    total, currency = _total(items, mode)
+    total, currency = (None, "usd") if mode == "setup" else _total(items, mode)
     now = int(time.time())
     session_id = store.new_id("cs_test")
     return store.put(
@@ -63,8 +72,9 @@ def create(params: Params) -> Object:
             "metadata": merged({}, params.get("metadata", "")),
             "mode": mode,
             "payment_intent": None,
-            "payment_method_types": ["card"] if mode == "subscription" else ["card", debits.TYPE],
-            "payment_status": "unpaid",
+            "payment_method_types": ["card", debits.TYPE] if mode == "payment" else ["card"],
+            "payment_status": "no_payment_required" if mode == "setup" else "unpaid",
+            "setup_intent": None,
             "shipping_options": [],
             "status": "open",
             "subscription": None,
@@ -73,6 +83,7 @@ def create(params: Params) -> Object:
             "ui_mode": "hosted_page",
             "url": f"{settings.ORIGIN}/c/pay/{session_id}",
             "_line_items": items,
+            "_setup_intent_data": params.get("setup_intent_data") or {},
             "_payment_intent_data": params.get("payment_intent_data") or {},
             "_subscription_data": params.get("subscription_data") or {},
         }
@@ -84,8 +95,12 @@ def _check(params: Params) -> None:
     if unknown:
         raise unsupported(f"{', '.join(sorted(unknown))} in Checkout")
     mode = params.get("mode", "payment")
-    if mode not in {"payment", "subscription"}:
-        raise unsupported(f"the mode {mode}")
+    if params.get("allowed_payment_method_types", ["card"]) != ["card"]:
+        raise unsupported("the choice of ways to pay, but for cards alone")
+    if mode == "setup":
+        _check_setup(params)
+    elif "currency" in params:
+        raise unsupported("a currency beside that of the line items")
     if params.get("ui_mode", "hosted_page") != "hosted_page":
         raise unsupported(f"the ui_mode {params['ui_mode']}")
     if not params.get("success_url"):
@@ -95,10 +110,9 @@ def _check(params: Params) -> None:
     for name in ("success_url", "cancel_url"):
         if not params.get(name, "https://").startswith(("https://", "http://")):
             raise invalid("Not a valid URL", param=name, code="url_invalid")
-    for own, other in (("subscription", "payment"), ("payment", "subscription")):
-        data = {"payment": "payment_intent_data", "subscription": "subscription_data"}[own]
-        if data in params and mode == other:
-            raise invalid(f"You can not pass `{data}` in `{other}` mode.", param=data)
+    for own, data in OWN_DATA.items():
+        if data in params and mode != own:
+            raise invalid(f"You can not pass `{data}` in `{mode}` mode.", param=data)
         unknown = set(params.get(data) or {}) - {"description", "metadata"}
         if unknown:
             raise unsupported(f"{', '.join(sorted(unknown))} in {data}")
@@ -106,6 +120,21 @@ def _check(params: Params) -> None:
         raise invalid("You may only specify one of these parameters: customer, customer_email.")
     customers.check_email(params.get("customer_email"), "customer_email")
     _check_expiry(params)
+
+
+def _check_setup(params: Params) -> None:
+    if "line_items" in params:
+        raise invalid("You can not pass `line_items` in `setup` mode.", param="line_items")
+    if "currency" not in params and "allowed_payment_method_types" not in params:
+        raise invalid(
+            "You must provide `currency` or `allowed_payment_method_types` in `setup` mode.",
+            param="currency",
+            code="parameter_missing",
+        )
+    if params.get("currency", "usd").lower() != "usd":
+        raise unsupported(f"the currency {params['currency']}")
+    if "customer" not in params:
+        raise unsupported("saving a card for nobody")
 
 
 def _check_expiry(params: Params) -> None:
@@ -250,6 +279,8 @@ def pay(id: str, method: Card | Account, email: str | None = None) -> Object:
         return session
     if session["customer"]:
         customers.alive(session["customer"])
+    if session["mode"] == "setup":
+        return _set_up(session, method)
     is_monthly = session["mode"] == "subscription"
     if isinstance(method, Card):
         payments.check(method)
@@ -271,6 +302,16 @@ def pay(id: str, method: Card | Account, email: str | None = None) -> Object:
         session |= {"subscription": subscription["id"], "invoice": invoice["id"]}
     else:
         session["payment_intent"] = _begin(session, method, email)["id"]
+    events.emit("checkout.session.completed", store.put(session))
+    return session
+
+
+def _set_up(session: Object, method: Card | Account) -> Object:
+    if not isinstance(method, Card):
+        raise unsupported("saving a bank account")
+    metadata = session["_setup_intent_data"].get("metadata") or {}
+    setup = cards.set_up(method, session["customer"], metadata)
+    session |= {"setup_intent": setup["id"], "status": "complete", "url": None}
     events.emit("checkout.session.completed", store.put(session))
     return session
 

@@ -7,10 +7,12 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from stripe_sandbox import (
+    cards,
     checkout,
     delivery,
     disputes,
     faults,
+    intents,
     passing,
     payments,
     refunds,
@@ -132,6 +134,21 @@ def _fail(argument: str, body: Body) -> Body:
         return shapes.public(checkout.settle(argument, is_paid=False))
 
 
+def _order_outcomes(argument: str, body: Body) -> Body:
+    intents.order_outcomes(list(body["outcomes"]))
+    return {}
+
+
+def _settle_intent(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(intents.settle(argument, is_paid=body["is_paid"]))
+
+
+def _detach(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(cards.detach(argument, {}))
+
+
 def _refund(argument: str, body: Body) -> Body:
     charge = _charge(argument)
     with store.transaction():
@@ -214,6 +231,9 @@ COMMANDS: list[tuple[str, str, Callable[[str, Body], Any]]] = [
     ("POST", "checkout/*/pay", _pay),
     ("POST", "checkout/*/succeed", _succeed),
     ("POST", "checkout/*/fail", _fail),
+    ("POST", "outcomes", _order_outcomes),
+    ("POST", "intents/*/settle", _settle_intent),
+    ("POST", "payment-methods/*/detach", _detach),
     ("POST", "payments/*/refund", _refund),
     ("POST", "refunds/*/fail", _fail_refund),
     ("POST", "payments/*/dispute", _dispute),

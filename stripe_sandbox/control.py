@@ -6,13 +6,24 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from stripe_sandbox import buttons, debits, delivery, disputes, faults, payments, renewals, store
+from stripe_sandbox import (
+    buttons,
+    debits,
+    delivery,
+    disputes,
+    faults,
+    intents,
+    payments,
+    renewals,
+    store,
+)
 from stripe_sandbox.errors import ApiError
 
 Body = dict[str, Any]
 
 CARDS = payments.DECLINES | {
-    payments.SAVED_BUT_DECLINES: "The portal saves it, and it is declined when it is charged."
+    number: f"It can be saved. When it is charged later: {intents.OUTCOMES[outcome].lower()}"
+    for number, outcome in payments.SAVED.items()
 }
 
 
@@ -44,6 +55,8 @@ def page(request: HttpRequest) -> HttpResponse:
         "faults": [buttons.told(fault) for fault in faults.active()],
         "events": _recent_events(),
         "charges": _charges(),
+        "outcomes": intents.OUTCOMES,
+        "ordered": [intents.OUTCOMES[outcome] for outcome in intents.ordered_outcomes()],
         "closed": {"won", "lost", "warning_closed"},
         "inquiries": disputes.INQUIRIES,
         "subscriptions": _subscriptions(),
@@ -94,12 +107,19 @@ def _charges() -> list[Body]:
     return [
         charge
         | {
+            "is_processed": _is_processed(charge),
             "left": charge["amount"] - charge["amount_refunded"],
             "disputes": disputes.disputes_of(charge),
             "refunds": store.all_of("refund", {"charge": charge["id"]}),
         }
         for charge in store.all_of("charge", limit=20)
     ]
+
+
+def _is_processed(charge: Body) -> bool:
+    """Whether it is a saved card's that waits; a bank debit waits at its payment page."""
+    is_card: bool = charge["payment_method_details"]["type"] == "card"
+    return is_card and charge["status"] == "pending"
 
 
 def _grouped(number: str) -> str:

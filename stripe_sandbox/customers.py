@@ -3,7 +3,7 @@
 import re
 import time
 
-from stripe_sandbox import events, store, subscriptions
+from stripe_sandbox import cards, events, store, subscriptions
 from stripe_sandbox.errors import invalid, missing, unsupported
 from stripe_sandbox.params import Params, merged
 from stripe_sandbox.store import Object
@@ -63,6 +63,7 @@ def delete(id: str, params: Params) -> Object:
     for subscription in store.all_of("subscription", {"customer": id}):
         if subscription["status"] != "canceled":
             subscriptions.end(subscription)
+    cards.let_go(id)
     events.emit("customer.deleted", customer)
     return store.put({"id": id, "object": "customer", "deleted": True})
 

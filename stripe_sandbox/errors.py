@@ -14,10 +14,12 @@ class ApiError(Exception):
         type: str = "invalid_request_error",
         code: str | None = None,
         param: str | None = None,
+        about: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
-        error = {"message": message, "type": type, "code": code, "param": param}
+        # `about`: the objects that a refused charge tells of.
+        error = {"message": message, "type": type, "code": code, "param": param, **(about or {})}
         self.body: dict[str, Any] = {
             "error": {name: value for name, value in error.items() if value is not None}
         }

@@ -47,6 +47,14 @@ def _is_same_origin(request: HttpRequest) -> bool:
     return origin is None or urlsplit(origin).netloc == request.get_host()
 
 
+DONE: Final = {
+    "paid": "You have paid already",
+    "unpaid": "Your bank was asked to pay",
+    "no_payment_required": "Your card is saved",
+}
+"""What a page says that is over, by how its session was paid."""
+
+
 @require_safe
 def css(request: HttpRequest) -> HttpResponse:
     return HttpResponse(
@@ -79,8 +87,7 @@ def pay(request: HttpRequest, id: str) -> HttpResponse:
     if session["status"] == "complete":
         if request.method == "POST":
             return HttpResponseRedirect(checkout.return_url(session), status=303)
-        is_paid = session["payment_status"] == "paid"
-        title = "You have paid already" if is_paid else "Your bank was asked to pay"
+        title = DONE[session["payment_status"]]
         return _message(request, title, back=checkout.return_url(session), status=200)
     context = {
         "merchant": settings.MERCHANT,
@@ -99,6 +106,7 @@ def pay(request: HttpRequest, id: str) -> HttpResponse:
         "may_use_bank": debits.TYPE in session["payment_method_types"],
         "routing": debits.ROUTING,
         "account": debits.ACCOUNT,
+        "is_setup": session["mode"] == "setup",
         "is_monthly": session["mode"] == "subscription",
         "total": session["amount_total"],
     }

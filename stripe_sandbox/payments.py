@@ -17,6 +17,13 @@ DECLINES = {
 SAVED_BUT_DECLINES = "4000000000000341"
 """A card that can be saved for later, and is declined whenever it is charged."""
 
+SAVED = {
+    SAVED_BUT_DECLINES: "decline",
+    "4000008260003178": "insufficient_funds",
+    "4000002760003184": "authenticate",
+}
+"""Cards that can be saved, and how it goes when they are charged with nobody there."""
+
 BRANDS = {"4": "visa", "5": "mastercard", "3": "amex", "6": "discover"}
 
 
@@ -116,6 +123,7 @@ def keep(card: Card, customer: str) -> Object:
             "livemode": False,
             "metadata": {},
             "type": "card",
+            "_outcome": SAVED.get(digits(card.number), "succeed"),
         }
     )
 
@@ -159,10 +167,11 @@ def build(
         "payment_method_types": [method["type"]],
         "status": "succeeded",
     }
-    return intent, _charge(intent, method, email)
+    return intent, charge_for(intent, method, email)
 
 
-def _charge(intent: Object, method: Object, email: str | None) -> Object:
+def charge_for(intent: Object, method: Object, email: str | None) -> Object:
+    """What an intent's latest try to be paid comes to if all goes well; not kept yet."""
     return {
         "id": intent["latest_charge"],
         "object": "charge",
@@ -210,7 +219,7 @@ def pay_again(intent: Object, *, card: Object, is_declined: bool) -> None:
         "latest_charge": store.new_id("ch"),
         "status": "succeeded",
     }
-    charge = _charge(intent, method_of(card), last["billing_details"]["email"])
+    charge = charge_for(intent, method_of(card), last["billing_details"]["email"])
     _conclude(intent, charge, is_declined=is_declined)
 
 
@@ -222,7 +231,9 @@ def _conclude(intent: Object, charge: Object, *, is_declined: bool) -> None:
     events.emit("charge.succeeded", store.put(charge))
 
 
-def refuse(intent: Object, charge: Object, *, code: str, message: str) -> None:
+def refuse(
+    intent: Object, charge: Object, *, code: str, message: str, decline_code: str | None = None
+) -> None:
     """An attempt that fails: nothing is paid, and the intent waits for another way to pay."""
     charge |= {
         "amount_captured": 0,
@@ -239,6 +250,7 @@ def refuse(intent: Object, charge: Object, *, code: str, message: str) -> None:
         "last_payment_error": {
             "charge": charge["id"],
             "code": code,
+            **({"decline_code": decline_code} if decline_code else {}),
             "message": message,
             "payment_method_type": method,
             "type": "card_error" if method == "card" else "invalid_request_error",

@@ -26,6 +26,7 @@ KINDS: dict[str, type[stripe.StripeObject]] = {
         stripe.Price,
         stripe.Product,
         stripe.Refund,
+        stripe.SetupIntent,
         stripe.Subscription,
         stripe.SubscriptionItem,
         stripe.WebhookEndpoint,

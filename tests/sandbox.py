@@ -91,6 +91,18 @@ class Sandbox:
     def bounce(self, session_id: str) -> dict[str, Any]:
         return self._call("POST", f"checkout/{session_id}/fail", {})
 
+    def charges_go(self, *outcomes: str) -> None:
+        """How the next charges of saved cards go, in turn: succeed, decline, insufficient_funds,
+        authenticate or process."""
+        self._call("POST", "outcomes", {"outcomes": outcomes})
+
+    def settle_intent(self, intent_id: str, *, is_paid: bool) -> dict[str, Any]:
+        """What a charge that is being processed comes to."""
+        return self._call("POST", f"intents/{intent_id}/settle", {"is_paid": is_paid})
+
+    def detach(self, method_id: str) -> dict[str, Any]:
+        return self._call("POST", f"payment-methods/{method_id}/detach", {})
+
     def refund(self, paid_by: str, amount: int | None = None, **fields: Any) -> dict[str, Any]:
         """Refund a charge, all that is left of it or an amount. It goes by its own id, its
         payment intent's, its invoice's or its Checkout Session's."""

@@ -12,6 +12,7 @@ from billing.admin import (
     reconciliation,
     refunds,
     subscriptions,
+    topups,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "reconciliation",
     "refunds",
     "subscriptions",
+    "topups",
 ]

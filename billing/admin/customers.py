@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.translation import gettext_lazy
 
+from billing import topup
 from billing.admin.refunds import sold_to
 from billing.admin.search import clean, is_id, search, search_view
 from billing.models import (
@@ -164,6 +165,7 @@ def _all_about(customer: Customer, request: HttpRequest) -> dict[str, Any]:
         "standing": ledger.standing(customer),
         "stripe_id": stripe_id,
         "sums": _sums(customer) if may_see_money else None,
+        "top_up": topup.of(customer) if may_see_money else None,
         "may_refund": request.user.has_perm("billing.refund_purchase"),
         "may_adjust": request.user.has_perm("credits.adjust_wallet"),
     }

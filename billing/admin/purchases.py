@@ -37,6 +37,7 @@ class PurchaseAdmin(ReadOnlyAdmin):
         "stripe_session_id",
         "stripe_payment_id",
         "request_id",
+        "top_up",
     )
     readonly_fields = fields
     change_form_template = "admin/billing/purchase/page.html"

@@ -21,7 +21,7 @@ from billing.reconcile.grants import compare_grants
 from billing.reconcile.plans import close_orders, compare_plans
 from billing.reconcile.returns import compare_disputes, compare_refunds
 from billing.reconcile.run import Run, Watch
-from billing.reconcile.sales import compare_invoices, compare_sessions
+from billing.reconcile.sales import compare_invoices, compare_payments, compare_sessions
 
 LOCK: Final = 0x5245434F4E  # any number that nobody else locks
 DIFFERENCES_KEPT: Final = 1000
@@ -34,6 +34,7 @@ class AlreadyRunning(Exception):
 COMPARISONS: Final[dict[str, Callable[[Run], None]]] = {
     "events": compare_events,
     "sessions": compare_sessions,
+    "payments": compare_payments,
     "invoices": compare_invoices,
     "refunds": compare_refunds,
     "disputes": compare_disputes,

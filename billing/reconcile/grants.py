@@ -32,7 +32,11 @@ def _is_paid(user_id: int, key: str) -> bool:
         purchase_id = uuid_of(about)
         orders = Purchase.objects.filter(user_id=user_id)
         purchase = orders.filter(pk=purchase_id).first() if purchase_id else None
-        if purchase is None or purchase.stripe_session_id is None:
+        if purchase is None:
+            return False
+        if purchase.top_up_id is not None and purchase.stripe_session_id is None:
+            return _is_charged(purchase)
+        if purchase.stripe_session_id is None:
             return False
         request = partial(client.checkout.sessions.retrieve, purchase.stripe_session_id)
         name = "payment_status"
@@ -45,3 +49,16 @@ def _is_paid(user_id: int, key: str) -> bool:
             raise
         return False
     return bool(getattr(found, name) == "paid")
+
+
+def _is_charged(purchase: Purchase) -> bool:
+    """Whether a saved card has paid, whose purchase has no payment page."""
+    intents = stripe_api.client().v1.payment_intents
+    intent_id = purchase.stripe_payment_id or ""
+    try:
+        found = stripe_api.call(lambda: intents.retrieve(intent_id), Clock())
+    except StripeRefused as error:
+        if not stripe_api.is_missing(error):
+            raise
+        return False
+    return found.status == "succeeded"

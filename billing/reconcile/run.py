@@ -12,6 +12,7 @@ from billing.stripe_objects import NotOurs, our_metadata
 
 EARLIER: Final = {
     "sessions": timedelta(days=15),
+    "payments": timedelta(days=15),
     "invoices": timedelta(days=62),
     "refunds": timedelta(days=35),
     "disputes": timedelta(days=120),

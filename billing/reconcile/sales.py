@@ -11,7 +11,7 @@ from django.db.models import Q
 from billing import stripe_api
 from billing.models import Event, Mode, Purchase
 from billing.reconcile.run import Run, is_ours, listed, supply
-from billing.stripe_objects import stripe_id, subscription_of, uuid_of
+from billing.stripe_objects import ORIGIN, stripe_id, subscription_of, uuid_of
 from credits.grants import Grant, find_grants
 
 
@@ -74,6 +74,33 @@ def _close(run: Run, session: Mapping[str, Any]) -> None:
         supply(run, "sessions", "checkout.session.expired", session)
     elif session["payment_status"] == "no_payment_required":
         supply(run, "sessions", "checkout.session.completed", session)
+
+
+def compare_payments(run: Run) -> None:
+    """Charges of saved cards; those of payment pages are told by their sessions."""
+    for page in listed(run, "payments", stripe_api.client().v1.payment_intents.list):
+        ours = [
+            intent
+            for intent in page
+            if is_ours(intent.get("metadata")) and intent["metadata"].get("origin") == ORIGIN
+        ]
+        _compare_sales(run, "payments", partial(_payment_sales, ours))
+
+
+def _payment_sales(intents: list[Any]) -> list[Sale]:
+    paid = [intent for intent in intents if intent["status"] == "succeeded"]
+    known = Purchase.objects.filter(pk__in=_purchase_ids(intent["metadata"] for intent in paid))
+    users = {str(purchase.pk): purchase.user_id for purchase in known}
+    return [
+        Sale(
+            "payment_intent.succeeded",
+            intent,
+            users.get(intent["metadata"].get("purchase_id")),
+            f"purchase:{intent['metadata'].get('purchase_id')}",
+            intent["amount_received"],
+        )
+        for intent in paid
+    ]
 
 
 def compare_invoices(run: Run) -> None:

@@ -23,6 +23,8 @@ from billing.models import (
     Redemption,
     StripeCustomer,
     Subscription,
+    TopUp,
+    TopUpConsent,
 )
 from credits import ledger
 from credits.models import Adjustment, Wallet
@@ -34,10 +36,9 @@ pytestmark = pytest.mark.django_db
 URL = "/dashboard/account/export"
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 LISTS = [
-    "purchases", "redemptions", "subscriptions", "plan_changes", "charges", "disputes", "refunds",
-    "entries",
-    "lots", "holds", "transfers", "adjustments", "api_keys", "api_key_spending", "usage_events",
-    "mails", "stripe_events",
+    "purchases", "redemptions", "top_ups", "top_up_consents", "subscriptions", "plan_changes",
+    "charges", "disputes", "refunds", "entries", "lots", "holds", "transfers", "adjustments",
+    "api_keys", "api_key_spending", "usage_events", "mails", "stripe_events",
 ]  # fmt: skip
 
 
@@ -65,6 +66,10 @@ def fill(user: User, mark: str, staff: User) -> None:
     )  # fmt: skip
     code = promo(f"CODE{mark.upper()}")
     Redemption.objects.create(code=code, user=user, purchase=purchase, credits=50)
+    TopUpConsent.objects.create(
+        top_up=TopUp.objects.create(user=user, payment_method_id=f"pm_{mark}"),
+        threshold=100, credits=500, total=475, cap=2000, text=f"I, {mark}, agree.",
+    )  # fmt: skip
     plan = Subscription.objects.create(
         user=user, stripe_id=f"sub_{mark}", status="active", credits=500, total=475,
         currency="usd", current_period_end=timezone.now(), fetched_at=timezone.now(),
@@ -168,6 +173,7 @@ def test_every_column_is_thought_of(browser, user, staff):
         "account_emailaddress", "accounts_apikey", "accounts_session",
         "billing_balancealert", "billing_mail", "mfa_authenticator",
         "billing_purchase", "billing_redemption", "billing_stripecustomer", "billing_subscription",
+        "billing_topup",
         "credits_adjustment",
         "credits_wallet", "socialaccount_socialaccount", "usersessions_usersession",
         "usage_event",

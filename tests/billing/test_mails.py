@@ -27,6 +27,16 @@ CONTEXTS = {
     "dispute_won": {"credits": 1234},
     "restored": {"credits": 1},
     "low_balance": {"available": 87, "threshold": 1000, "off": "/alerts/off/1:abc"},
+    "top_up": {"credits": 500, "total": 475},
+    "top_up_failed": {"credits": 500, "total": 475, "card": "Visa ending 4242", "is_on": True},
+    "top_up_asks": {
+        "credits": 500,
+        "total": 475,
+        "card": "Visa ending 4242",
+        "purchase": "6f1f0f2e-7c0e-4a51-9a94-0f9e1a4d7a10",
+    },
+    "top_up_suspended": {"reason": "declined"},
+    "top_up_cap": {"cap": 2000, "used": 1900, "total": 475, "credits": 500},
     "account_closed": {"email": "ada@example.org"},
 }
 SITE = "http://127.0.0.1:8000"

@@ -1,6 +1,7 @@
 """What holds for every page as Django answers it: none is forgotten, and nothing is inline."""
 
 import re
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +22,10 @@ NO_PAGES = {
     "dashboard/history.csv": "a file",
     "dashboard/account/export": "a file",
     "dashboard/plan/resume": "a button",
+    "dashboard/top-up/off": "a button",
+    "dashboard/top-up/card": "a button",
+    "dashboard/top-up/card/remove": "a button",
+    "dashboard/top-up/card/<slug:session_id>": "a redirect",
     "api/billing/dynamic-checkout": "JSON",
     "api/billing/quote": "JSON",
     "api/billing/purchases/<uuid:purchase_id>": "JSON",
@@ -85,11 +90,16 @@ def test_no_page_is_forgotten():
     assert sorted(set(NO_PAGES) & listed) == []
 
 
+ROWS = ("to_confirm", "topped_up", "declined")
+"""Whose addresses have an id that is no number."""
+
+
 class AnyNumber(dict[str, str]):
     """Makes an address of what an address is made of."""
 
     def __missing__(self, name: str) -> str:
-        return {"off": "/alerts/off/1", "reset": "1-1"}.get(name, "1")
+        others = {"off": "/alerts/off/1", "reset": "1-1", **dict.fromkeys(ROWS, str(uuid.uuid4()))}
+        return others.get(name, "1")
 
 
 def routes(

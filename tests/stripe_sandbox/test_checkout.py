@@ -141,7 +141,6 @@ def test_a_subscription_needs_a_recurring_price_and_no_payment_intent_data(sandb
 @pytest.mark.parametrize(
     "change",
     [
-        {"mode": "setup"},
         {"ui_mode": "embedded_page"},
         {"allow_promotion_codes": True},
         {"payment_intent_data": {"capture_method": "manual"}},

@@ -29,6 +29,8 @@ def test_every_answer_fits_its_class(sandbox, api, receiver, kind):
     sandbox.fail_renewals(subscription)
     sandbox.advance(subscription)
     api.v1.subscriptions.update(subscription, {"cancel_at_period_end": True})
+    setup = {"mode": "setup", "currency": "usd", "success_url": "https://shop.example"}
+    sandbox.pay(api.v1.checkout.sessions.create({**setup, "customer": customer}).id)
     api.v1.billing_portal.sessions.create({"customer": customer})
     api.v1.billing_portal.configurations.create(
         {"features": {"invoice_history": {"enabled": True}}}
