@@ -19,7 +19,7 @@ def problems(read, source) -> list[tuple]:
         b"ann@example.com,10\nbob@example.com,20\n",
         b"ann@example.com;10\r\nbob@example.com;20",
         b"ann@example.com\t10\rbob@example.com\t20\r",
-        b"\xef\xbb\xbf\"Ann@Example.com\",10,,\n bob@example.com , \"20\" ,",
+        b'\xef\xbb\xbf"Ann@Example.com",10,,\n bob@example.com , "20" ,',
     ],
 )
 def test_commas_semicolons_tabs_quotes_and_a_byte_order_mark(content):
@@ -45,7 +45,7 @@ def test_every_bad_line_is_told_with_its_number_and_reason():
             "ann@example.com,3,4",
             "ANN@example.com,7",
             "x,y",
-            "leo@example.com,١٠",
+            "leo@example.com,\u0661\u0660",
         ]
     )
     whole = "is no whole number of credits, written in digits only."
@@ -62,7 +62,7 @@ def test_every_bad_line_is_told_with_its_number_and_reason():
         (10, "email", "The same recipient stands in line 1 already."),
         (11, "email", "“x” is no email address."),
         (11, "credits", f"“y” {whole}"),
-        (12, "credits", f"“١٠” {whole}"),
+        (12, "credits", f"“\u0661\u0660” {whole}"),
     ]
 
 
