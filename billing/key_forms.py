@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Period
 from credits.models import MAX_CREDITS
 from credits.numbers import parse_credits
 
@@ -23,9 +23,9 @@ EXPIRY: Final = [
 ]
 SUGGESTED_EXPIRY: Final = "90"
 PERIODS: Final = [
-    (ApiKey.Period.DAY, _("Every day")),
-    (ApiKey.Period.WEEK, _("Every week")),
-    (ApiKey.Period.MONTH, _("Every month")),
+    (Period.DAY, _("Every day")),
+    (Period.WEEK, _("Every week")),
+    (Period.MONTH, _("Every month")),
 ]
 MOST_A_MINUTE: Final = 100_000
 
@@ -82,7 +82,7 @@ class KeyForm(forms.Form):
     limit_period = forms.ChoiceField(
         label=_("The limit starts anew"),
         choices=PERIODS,
-        initial=ApiKey.Period.MONTH,
+        initial=Period.MONTH,
         help_text=_("Days begin at 0:00 UTC, weeks on Monday, months on the first."),
         widget=forms.Select(attrs={"class": "input"}),
     )
