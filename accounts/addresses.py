@@ -8,6 +8,11 @@ from django.http import HttpRequest
 from accounts.models import User
 
 
+def is_confirmed(user: User) -> bool:
+    """Whether the user has shown that an address is theirs; nobody can sign in before."""
+    return EmailAddress.objects.filter(user=user, verified=True).exists()
+
+
 @transaction.atomic
 def confirm(address: EmailAddress) -> bool:
     """Take an address as confirmed; it becomes the user's only one. False if others have it."""

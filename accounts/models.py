@@ -142,6 +142,8 @@ class ApiKey(Limited):
         CREDITS_SPEND = "credits:spend", _("Spend and reserve credits")
         USAGE_READ = "usage:read", _("Read usage")
         USAGE_WRITE = "usage:write", _("Report usage")
+        PURCHASES_READ = "purchases:read", _("Read purchases")
+        PURCHASES_WRITE = "purchases:write", _("Open payment pages, on which a person pays")
 
     kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
     user = models.ForeignKey(

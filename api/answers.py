@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.db import connection, transaction
 from django.db.models.functions import Now
@@ -23,6 +23,8 @@ from api.refusals import reused_key
 
 KEPT_FOR: Final = timedelta(days=30)
 
+T = TypeVar("T")
+
 
 def scope_of(api_key: ApiKey) -> str:
     """Whose an Idempotency-Key is. Not the API key's, which may be replaced between two tries."""
@@ -30,7 +32,7 @@ def scope_of(api_key: ApiKey) -> str:
 
 
 def ledger_key(api_key: ApiKey, key: str) -> str:
-    """What the ledger books under: when the answer is forgotten, it still books once."""
+    """What is booked or ordered under: when the answer is forgotten, it is still once."""
     return f"api:{scope_of(api_key)}:{key}"
 
 
@@ -82,18 +84,49 @@ def part_by_part(
     `do` also answers whether that was all. If not, or if it breaks off, the same request under this
     key does the rest, and another request is refused as by `once`.
     """
+    return _step_by_step(request, key, body, lambda: None, lambda _: do(), 200)
+
+
+def begun_once(
+    request: ProgramRequest,
+    key: str,
+    body: BaseModel,
+    begin: Callable[[], T],
+    finish: Callable[[T], BaseModel],
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    """Do what can't be done within a transaction, such as to ask another server.
+
+    `begin` is called in the transaction that takes the key: where it raises, the key is free as
+    before. `finish` comes after it. Both may come again under this key, until there is an answer,
+    and must do nothing twice.
+    """
+    return _step_by_step(request, key, body, begin, lambda begun: (finish(begun), True), status)
+
+
+def _step_by_step(
+    request: ProgramRequest,
+    key: str,
+    body: BaseModel,
+    begin: Callable[[], T],
+    go_on: Callable[[T], tuple[BaseModel, bool]],
+    status: int,
+) -> HttpResponse:
     scope, fingerprint = scope_of(request.auth), fingerprint_of(request, body)
     answers = Answer.objects.filter(scope=scope, key=key)
     with transaction.atomic():
-        answer = _claim(scope, key) or answers.create(
-            scope=scope, key=key, fingerprint=fingerprint, status=None
-        )
-    if answer.status is None and bytes(answer.fingerprint) == fingerprint:
-        done, is_all = do()
-        answer.status, answer.body = 200, _json(done)
-        # Of two at the same moment, both answer what the first to end has answered.
-        if is_all and not answers.filter(status=None).update(status=200, body=answer.body):
-            answer = answers.get()
+        answer = _claim(scope, key)
+        if answer is not None and (answer.status or bytes(answer.fingerprint) != fingerprint):
+            return response_of(answer, fingerprint)
+        begun = begin()
+        if answer is None:
+            answer = answers.create(scope=scope, key=key, fingerprint=fingerprint, status=None)
+    done, is_all = go_on(begun)
+    answer.status, answer.body = status, _json(done)
+    # Of two at the same moment, both answer what the first to end has answered.
+    if is_all and not answers.filter(status=None).update(status=status, body=answer.body):
+        answer = answers.get()
     return response_of(answer, fingerprint)
 
 

@@ -6,8 +6,9 @@ from ninja import Router
 from pydantic import BeforeValidator, Field
 
 from api.admission import ProgramRequest
-from api.fields import Input, Output
+from api.fields import Input
 from api.operations import operation
+from api.prices import Quote
 from api.reading import Asked, number_in_query
 from billing import pricing
 from billing.models import MAX_CREDITS, MIN_CREDITS
@@ -21,34 +22,6 @@ class QuoteAsked(Input):
         BeforeValidator(number_in_query),
         Field(description="How many credits to buy."),
     ]
-
-
-class PriceTier(Output):
-    min: int = Field(examples=[500])
-    max: int = Field(examples=[1999])
-
-
-class BetterDeal(Output):
-    credits: int = Field(examples=[500])
-    total: int = Field(description="In cents.", examples=[475])
-    saves: int = Field(description="In cents.", examples=[24])
-
-
-class Quote(Output):
-    """A price. Totals are in cents."""
-
-    credits: int = Field(examples=[500])
-    currency: str = Field(examples=["usd"])
-    unit_price: str = Field(description="Of one credit, in the currency.", examples=["0.0095"])
-    discount_percent: int = Field(examples=[5])
-    list_total: int = Field(description="Without the discount.", examples=[500])
-    total: int = Field(description="What is charged.", examples=[475])
-    minimum_charge: int = Field(description="No payment is smaller.", examples=[50])
-    minimum_charge_applied: bool = Field(examples=[False])
-    tier: PriceTier = Field(description="The amounts with this price of one credit.")
-    better_deal: BetterDeal | None = Field(
-        description="More credits for no more money; null: there is nothing better."
-    )
 
 
 @router.get(

@@ -100,6 +100,7 @@ WORDS: Final = {
     "string_type": "{field} must be text.",
     "string_too_long": "{field} takes at most {max_length} characters.",
     "string_pattern_mismatch": "{field} doesn't match {pattern}",
+    "uuid_parsing": "{field} must be a UUID.",
     "value_error": "{error}.",
     "too_long": "{field} takes at most {max_length}.",
     "too_short": "{field} takes at least {min_length}.",

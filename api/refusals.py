@@ -8,11 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Final, NotRequired
 
+from django.conf import settings
+from django.urls import reverse
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from accounts.closing import AccountClosed, AccountClosing
 from accounts.keys import LimitReached
+from api.prices import A_QUOTE, Quote
+from billing import checkout
 from billing.api import Refusal
+from billing.stripe_api import StripeRefused, StripeUnavailable
 from credits import errors
 from usage.recording import UsageError
 
@@ -46,6 +52,13 @@ class Error(TypedDict):
         ]
     ]
     held: NotRequired[Annotated[int, Field(description="`hold_exceeded`: what the hold reserves.")]]
+    quote: NotRequired[Annotated[Quote, Field(description="`price_changed`: the new price.")]]
+    url: NotRequired[
+        Annotated[
+            str,
+            Field(description="`already_subscribed`: where the user changes the plan."),
+        ]
+    ]
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,7 @@ REASONS: Final = {
     ),
     "unknown_user": Reason(404, "There is no such user.", {"field": "user"}),
     "unknown_hold": Reason(404, "There is no such hold."),
+    "unknown_purchase": Reason(404, "There is no such purchase."),
     "unknown_meter": Reason(404, "There is no such meter.", {"field": "meter"}),
     "inactive_meter": Reason(409, "This meter takes no usage.", {"field": "meter"}),
     "no_price_list": Reason(409, "This meter has no price list for 2026-11.", {"field": "meter"}),
@@ -95,16 +109,46 @@ REASONS: Final = {
     "hold_exceeded": Reason(
         409, "Only 20 credits are held. Nothing was spent.", {"held": 20, "field": "amount"}
     ),
+    "price_changed": Reason(
+        409,
+        "The price is 475 cents now. Nothing was charged.",
+        {"field": "expected_total", "quote": A_QUOTE},
+    ),
+    "already_subscribed": Reason(
+        409,
+        "The user has a monthly plan already. Nothing was charged.",
+        {"field": "mode", "url": f"{settings.BASE_URL}/dashboard/plan"},
+    ),
+    "order_replaced": Reason(
+        409,
+        "Another plan was ordered at the same moment, and its payment page is the one that is "
+        "open. Nothing was charged.",
+    ),
+    "email_not_confirmed": Reason(
+        409,
+        "The user has not confirmed their email address yet. Nothing was charged.",
+        {"field": "user"},
+    ),
+    "account_closing": Reason(409, "The account is being closed. Nothing was charged."),
     "payload_too_large": Reason(413, "The body is larger than 64 KB."),
     "unsupported_media_type": Reason(415, "Send JSON with Content-Type: application/json."),
     "invalid_request": Reason(422, "amount must be at least 1.", {"field": "amount"}),
+    "credits_out_of_range": Reason(
+        422, "The smallest purchase is 10 credits. Nothing was charged.", {"field": "credits"}
+    ),
     "too_late": Reason(422, "Usage is taken for 35 days.", {"field": "at"}),
     "too_early": Reason(422, "This time is in the future.", {"field": "at"}),
     "rate_limited": Reason(
         429, "Too many requests with this key. Nothing was done; try again later."
     ),
+    "stripe_error": Reason(
+        502, "The payment provider refused to open a payment page. Nothing was charged."
+    ),
     "busy": Reason(503, "Busy just now. Nothing was done; try again."),
     "unavailable": Reason(503, "We can't answer just now. Try again in a minute."),
+    "stripe_unavailable": Reason(
+        503, "The payment provider doesn't answer just now. Nothing was charged; try again."
+    ),
 }
 
 FIELD_OF: Final = {
@@ -159,6 +203,33 @@ def of(error: Exception) -> Refusal | None:
             )  # fmt: skip
         case errors.UnknownHold():
             return refusal("unknown_hold")
+    return _of_a_purchase(error)
+
+
+def _of_a_purchase(error: Exception) -> Refusal | None:
+    match error:
+        case checkout.RequestIdReused():
+            return reused_key()
+        case checkout.PriceChanged(quote=quote):
+            return refusal(
+                "price_changed",
+                f"The price is {quote.total} cents now. Nothing was charged.",
+                field="expected_total",
+                quote=quote.as_dict(),
+            )
+        case checkout.AlreadySubscribed():
+            url = f"{settings.BASE_URL}{reverse('plan')}"
+            return refusal("already_subscribed", field="mode", url=url)
+        case checkout.OrderReplaced():
+            return refusal("order_replaced")
+        case AccountClosed():
+            return refusal("unknown_user", field="user")
+        case AccountClosing():
+            return refusal("account_closing")
+        case StripeUnavailable():
+            return refusal("stripe_unavailable", headers={"Retry-After": "10"})
+        case StripeRefused():
+            return refusal("stripe_error")
     return None
 
 

@@ -10,7 +10,17 @@ from django.views.decorators.http import require_GET
 from ninja import NinjaAPI
 from ninja.errors import ValidationError
 
-from api import balance, calling, entries, holds, quotes, refusals, reporting, spending
+from api import (
+    balance,
+    calling,
+    entries,
+    holds,
+    purchases,
+    quotes,
+    refusals,
+    reporting,
+    spending,
+)
 from api.reading import first_fault
 
 api = NinjaAPI(
@@ -32,10 +42,11 @@ api = NinjaAPI(
             {"name": "Holds", "description": "Reserve first, spend when it is known how much."},
             {"name": "Usage", "description": "Report what was used; its meter's prices charge it."},
             {"name": "Prices", "description": "What credits cost to buy."},
+            {"name": "Purchases", "description": "Sell credits in your own place."},
         ]
     },
 )
-for part in (calling, balance, entries, spending, holds, reporting, quotes):
+for part in (calling, balance, entries, spending, holds, reporting, quotes, purchases):
     api.add_router("", part.router)
 
 

@@ -61,25 +61,25 @@ def start_checkout(
     nothing is charged then.
     """
     with transaction.atomic():
-        closing.check_open(user)
-        purchase = _place_order(user, credits, mode, request_id, expected_total)
-    # An order of before may be opened now, and another plan have begun meanwhile.
-    if purchase.mode == Mode.SUBSCRIPTION and not purchase.is_paid and _has_plan(user):
-        raise AlreadySubscribed
-    if purchase.is_paid:
-        return _success_url(purchase)  # sent again from a page that was gone back to
-    if not purchase.stripe_session_url:
-        _open_session(purchase)
-    return purchase.stripe_session_url
+        purchase = place_order(
+            user, credits, mode, request_id=request_id, expected_total=expected_total
+        )
+    return payment_page(purchase)
 
 
-def _success_url(purchase: Purchase) -> str:
-    return f"{settings.BASE_URL}{reverse('success')}?purchase={purchase.pk}"
-
-
-def _place_order(
-    user: User, credits: int, mode: str, request_id: uuid.UUID | None, expected_total: int | None
+def place_order(
+    user: User,
+    credits: int,
+    mode: str,
+    *,
+    request_id: uuid.UUID | None = None,
+    expected_total: int | None = None,
 ) -> Purchase:
+    """The first half of `start_checkout`, which asks nothing of Stripe: for a transaction.
+
+    Raises `RequestIdReused`, `PriceChanged`, `AccountClosing`, `AlreadySubscribed`.
+    """
+    closing.check_open(user)
     if request_id is not None:
         earlier = Purchase.objects.filter(user=user, request_id=request_id).first()
         if earlier is not None:
@@ -139,6 +139,26 @@ def live_subscription(user: User) -> Subscription | None:
         .order_by("-created_at")
         .first()
     )
+
+
+def payment_page(purchase: Purchase) -> str:
+    """The other half: the address of the order's payment page, opened where there is none yet.
+
+    Raises `AccountClosing`, `AlreadySubscribed`, `OrderReplaced`, `StripeUnavailable`,
+    `StripeRefused`.
+    """
+    # An order of before may be opened now, and another plan have begun meanwhile.
+    if purchase.mode == Mode.SUBSCRIPTION and not purchase.is_paid and _has_plan(purchase.user):
+        raise AlreadySubscribed
+    if purchase.is_paid:
+        return _success_url(purchase)  # sent again from a page that was gone back to
+    if not purchase.stripe_session_url:
+        _open_session(purchase)
+    return purchase.stripe_session_url
+
+
+def _success_url(purchase: Purchase) -> str:
+    return f"{settings.BASE_URL}{reverse('success')}?purchase={purchase.pk}"
 
 
 def _open_session(purchase: Purchase) -> None:

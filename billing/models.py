@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -120,6 +122,9 @@ class Purchase(models.Model):
 
     WAITING: Final = (Status.PENDING, Status.SETTLING)
 
+    PAYABLE: Final = timedelta(hours=24)
+    """After which nothing can be paid on a page of Stripe's any more."""
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -184,6 +189,16 @@ class Purchase(models.Model):
     @property
     def is_paid(self) -> bool:
         return self.status == self.Status.PAID
+
+    @property
+    def payable_until(self) -> datetime:
+        return self.created_at + self.PAYABLE
+
+    @property
+    def open_page(self) -> str:
+        """The address of the payment page, as long as something can be paid there; else empty."""
+        is_open = self.status == self.Status.PENDING and self.payable_until > timezone.now()
+        return self.stripe_session_url if is_open else ""
 
 
 class Charge(models.Model):

@@ -40,9 +40,6 @@ from credits.numbers import in_digits, number, parse_credits
 PICKS: Final = [100, 500, 2000, 5000, 20000]
 FIRST_AMOUNT: Final = 500
 CHART_DAYS: Final = 30
-PAYMENT_PAGE_LIFE: Final = timedelta(hours=24)
-"""After which nothing can be paid on a page of Stripe's any more."""
-
 FAILURES_SHOWN: Final = timedelta(days=14)
 """From the order on; a bank debit fails within days of it."""
 
@@ -201,7 +198,7 @@ def success(request: SignedInRequest) -> HttpResponse:
     context = {
         "purchase": purchase,
         # Old news comes with no poll: what isn't here after a day is not a matter of seconds.
-        "is_fresh": purchase.created_at > timezone.now() - PAYMENT_PAGE_LIFE,
+        "is_fresh": purchase.payable_until > timezone.now(),
     }
     if purchase.is_paid and purchase.mode == Mode.PAYMENT:
         bought = Entry.objects.filter(wallet__user=request.user, key=f"purchase:{purchase.pk}")
@@ -288,17 +285,12 @@ def latest_subscription(user: User) -> Subscription | None:
 
 
 def _open_purchases(user: User) -> dict[str, Any]:
-    status = Purchase.Status
-    now = timezone.now()
-    found = Purchase.objects.raw(_OPEN, [user.pk, now - FAILURES_SHOWN])
+    found = Purchase.objects.raw(_OPEN, [user.pk, timezone.now() - FAILURES_SHOWN])
     purchases = []
     any_unconfirmed = False
     for purchase in found:
-        is_pending = purchase.status == status.PENDING
-        any_unconfirmed = any_unconfirmed or is_pending
-        is_payable = is_pending and purchase.created_at > now - PAYMENT_PAGE_LIFE
-        url = purchase.stripe_session_url if is_payable else None
-        purchases.append({"purchase": purchase, "url": url})
+        any_unconfirmed = any_unconfirmed or purchase.status == Purchase.Status.PENDING
+        purchases.append({"purchase": purchase, "url": purchase.open_page})
     return {
         "purchases": purchases,
         "any_unconfirmed": any_unconfirmed,

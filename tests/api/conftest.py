@@ -6,6 +6,7 @@ import pytest
 from accounts import keys
 from accounts.models import ApiKey, User
 from api.models import Answer, HeldCharge
+from billing.models import Purchase, StripeCustomer
 from credits import ledger
 from credits.models import Entry, Hold
 from tests.api.program import Program
@@ -60,7 +61,7 @@ def unchanged() -> Callable[[], object]:
     """What a refusal must leave as it was; call it before and after."""
 
     def look() -> object:
-        tables = (Entry, Hold, Answer, HeldCharge)
+        tables = (Entry, Hold, Answer, HeldCharge, Purchase, StripeCustomer)
         return [list(table.objects.order_by("pk").values()) for table in tables]
 
     return look

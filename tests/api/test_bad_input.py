@@ -14,6 +14,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "holds/1/capture": {"amount": 5},
     "holds/1/release": {},
     "usage/events": {"meter": "m", "quantity": 1, "idempotency_key": "k"},
+    "purchases": {"credits": 500},
 }
 NO_TEXT = [5, None, [], True, "a\0b", "\0"]
 NO_NUMBER = ["5", 5.0, 5.5, 1e300, True, None, [], {}, 0, -1, 2**53, 10**400]
@@ -42,6 +43,10 @@ def refused(answer: Any, status: int, code: str, field: str | None = None) -> No
         ("holds", "expires_in", [*NO_NUMBER, 86_401]),
         ("holds/1/capture", "amount", NO_NUMBER),
         ("holds/1/capture", "note", [*NO_TEXT, "x" * 201]),
+        ("purchases", "credits", [one for one in NO_NUMBER if type(one) is not int]),
+        ("purchases", "expected_total", [*NO_NUMBER, 100_000_000]),
+        ("purchases", "mode", ["setup", "", "Payment", None, 1, [], True]),
+        ("purchases", "user", ["x", 0, 5.0, None]),
         ("usage/events", "quantity", NO_NUMBER),
         ("usage/events", "meter", [*NO_TEXT, "", "M", "a b", "x" * 41, "m\n"]),
         ("usage/events", "idempotency_key", [*NO_TEXT, "", "a b", "x" * 129, "\u00e9", "k\n"]),
@@ -60,6 +65,12 @@ def test_each_field_takes_what_it_says(service, path, field, values):
     for value in values:
         answer = service.post(path, "k", **(GOOD[path] | {"user": 1, field: value}))
         refused(answer, 422, "invalid_request", field)
+
+
+def test_credits_out_of_range_have_a_code_of_their_own(program):
+    for credits in (9, 0, -500, 100_001, 2**53, 10**400):
+        answer = program.post("purchases", "k", credits=credits)
+        refused(answer, 422, "credits_out_of_range", "credits")
 
 
 def test_half_a_character_is_no_text(program):
