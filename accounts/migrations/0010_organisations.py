@@ -15,7 +15,7 @@ SQL = Path(__file__).parent.parent / "sql"
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0008_charge'),
+        ('accounts', '0009_scopes_for_purchases'),
         ('auth', '0012_alter_user_first_name_max_length'),
     ]
 
