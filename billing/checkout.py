@@ -15,7 +15,7 @@ from accounts import closing
 from accounts.models import User
 from billing import stripe_api
 from billing.customers import with_customer
-from billing.models import Mode, Purchase, Subscription
+from billing.models import BulkPurchase, Mode, Purchase, Subscription
 from billing.pricing import CURRENCY, Quote, quote
 from billing.stripe_api import Clock, StripeRefused
 from billing.stripe_objects import METADATA_TYPE
@@ -158,7 +158,15 @@ def payment_page(purchase: Purchase) -> str:
 
 
 def _success_url(purchase: Purchase) -> str:
-    return f"{settings.BASE_URL}{reverse('success')}?purchase={purchase.pk}"
+    bulk = BulkPurchase.objects.filter(purchase=purchase).first()
+    path = bulk.get_absolute_url() if bulk else f"{reverse('success')}?purchase={purchase.pk}"
+    return f"{settings.BASE_URL}{path}"
+
+
+def _cancel_url(purchase: Purchase) -> str:
+    bulk = BulkPurchase.objects.filter(purchase=purchase).first()
+    asked = f"?credits={purchase.credits}&mode={purchase.mode}"
+    return f"{settings.BASE_URL}{bulk.get_absolute_url() if bulk else f'/credits{asked}'}"
 
 
 def _open_session(purchase: Purchase) -> None:
@@ -271,9 +279,7 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
         "line_items": [{"quantity": 1, "price_data": price_data}],
         "metadata": metadata,
         "success_url": _success_url(purchase),
-        "cancel_url": (
-            f"{settings.BASE_URL}/credits?credits={purchase.credits}&mode={purchase.mode}"
-        ),
+        "cancel_url": _cancel_url(purchase),
     }
     if purchase.language:
         params["locale"] = cast(Any, purchase.language)

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from billing import mails
+from billing.bulk import delivery
 from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, PlanChange, Purchase, StripeCustomer
 from billing.pricing import CURRENCY, quote
 from billing.stripe_objects import (
@@ -274,6 +275,7 @@ def _grant(purchase: Purchase, terms: Purchase | PlanChange, key: str, kind: Kin
         kind=kind,
         paid=terms.total,
     )
+    delivery.begin(purchase)
     told: dict[str, Any] = {"credits": terms.credits, "total": terms.total}
     if kind == Kind.PURCHASE:
         told |= {"currency": terms.currency, "mode": purchase.mode}

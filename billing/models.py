@@ -12,6 +12,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -355,8 +356,6 @@ class InvoiceTerms(models.Model):
         _("kind of tax number"), max_length=20, blank=True, choices=TAX_IDS
     )
     tax_id = models.CharField(_("tax number"), max_length=30, blank=True)
-    # At Stripe, of the customer `tax_id_of`; another customer or number needs another.
-    stripe_tax_id = models.CharField(max_length=255, blank=True, editable=False)
 
     class Meta:
         verbose_name = _("invoice terms")
@@ -445,6 +444,9 @@ class BulkPurchase(models.Model):
     def is_draft(self) -> bool:
         return self.status == self.Status.DRAFT
 
+    def get_absolute_url(self) -> str:
+        return reverse("bulk", args=[self.organisation_id, self.pk])
+
     @property
     def grant_key(self) -> str:
         """The key of the entry that its payment brings into the organisation's wallet."""
@@ -468,12 +470,12 @@ class BulkLine(models.Model):
         """Why a line was not sent."""
 
         NO_CREDITS = "no_credits", _("Not enough of the purchase was left")
+        OWED = "owed", _("The organisation owes credits")
         NO_USER = "no_user", _("There is no such user any more")
 
     bulk = models.ForeignKey(BulkPurchase, models.CASCADE, related_name="lines")
     number = models.PositiveIntegerField(_("line"))
     email = models.EmailField(_("recipient"), blank=True)
-    # Whom it names; or, once it is sent, whose it was at once.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+",
         verbose_name=_("user"),

@@ -18,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from accounts import devices
 from billing import abandoned, low_balance, mails
+from billing.bulk import delivery, orders
 from credits import ledger
 from outgoing import messages, sending
 
@@ -36,11 +37,13 @@ class Job:
 JOBS: Final = (
     Job("mails", 2, mails.send_due),
     Job("webhooks", 2, sending.send_due),
+    Job("bulk purchases", 2, delivery.deliver_due),
     Job("expiry", 60, ledger.expire_due),
     Job("low balance", 60, low_balance.Watch()),  # after what has expired
     Job("abandoned orders", 3600, abandoned.close_abandoned),
     Job("old sign-ins", 3600, devices.forget_old),
     Job("old webhooks", 3600, messages.forget_old),
+    Job("old lists", 3600, orders.forget_drafts),
 )
 
 

@@ -12,6 +12,7 @@ from accounts.devices import devices
 from accounts.second_step import pages as second_step
 from api import reference, v1
 from billing import account_pages, alerts, key_pages, pages, plan_pages, views
+from billing.bulk import pages as bulk_pages
 from config import errors
 from config.middleware import PROGRAMS
 from usage.pages import usage
@@ -50,6 +51,30 @@ urlpatterns = [
     path("dashboard/account/keys", key_pages.key_list, name="keys"),
     path("dashboard/account/keys/new", key_pages.make_key, name="key_new"),
     path("dashboard/account/keys/<int:key_id>/revoke", key_pages.revoke_key, name="key_revoke"),
+    path(
+        "dashboard/organisations/<int:organisation_id>/bulk", bulk_pages.bulk_list, name="bulk_list"
+    ),
+    path("dashboard/organisations/<int:organisation_id>/bulk/new", bulk_pages.new, name="bulk_new"),
+    path(
+        "dashboard/organisations/<int:organisation_id>/bulk/<uuid:bulk_id>",
+        bulk_pages.bulk,
+        name="bulk",
+    ),
+    path(
+        "dashboard/organisations/<int:organisation_id>/bulk/<uuid:bulk_id>/order",
+        bulk_pages.order,
+        name="bulk_order",
+    ),
+    path(
+        "dashboard/organisations/<int:organisation_id>/bulk/<uuid:bulk_id>/progress",
+        bulk_pages.progress,
+        name="bulk_progress",
+    ),
+    path(
+        "dashboard/organisations/<int:organisation_id>/bulk/<uuid:bulk_id>/results.csv",
+        bulk_pages.results_csv,
+        name="bulk_results",
+    ),
     path("dashboard/alerts", alerts.alerts, name="alerts"),
     path("alerts/off/<str:token>", alerts.alerts_off, name="alerts_off"),
     path("api/billing/dynamic-checkout", views.dynamic_checkout, name="checkout_api"),

@@ -79,6 +79,13 @@ def wallet_of(user: User) -> Wallet:
     return wallet
 
 
+def wallets_of(user_ids: Iterable[int]) -> dict[int, Wallet]:
+    """Many users' wallets by the users' ids, made where there was none."""
+    wanted = sorted(set(user_ids))
+    Wallet.objects.bulk_create((Wallet(user_id=pk) for pk in wanted), ignore_conflicts=True)
+    return {wallet.user_id: wallet for wallet in Wallet.objects.filter(user__in=wanted)}
+
+
 def wallet_now(user: User) -> Wallet | None:
     """The user's wallet with what it has now, like `standing`, for reading; None without one."""
     return next(
