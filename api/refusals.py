@@ -4,7 +4,7 @@ One shape for all: `{"error": "<a sentence>", "code": "<stable>", "field"?: "<na
 codes what a program needs to go on. The sentences are English, for who writes the program.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Final, NotRequired
 
@@ -18,9 +18,21 @@ from accounts.keys import LimitReached
 from api.prices import A_QUOTE, Quote
 from billing import checkout
 from billing.api import Refusal
+from billing.bulk import orders
+from billing.bulk.lines import BadLines
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from credits import errors
 from usage.recording import UsageError
+
+
+class LineProblem(TypedDict):
+    """What is wrong with a line of a list."""
+
+    line: Annotated[
+        int | None, Field(description="Its place, from 1. null: the list as a whole.")
+    ]
+    field: Annotated[str, Field(description="`email`, `user`, `credits`, `line` or `lines`.")]
+    reason: Annotated[str, Field(description="A sentence in English.")]
 
 
 class Error(TypedDict):
@@ -52,11 +64,17 @@ class Error(TypedDict):
         ]
     ]
     held: NotRequired[Annotated[int, Field(description="`hold_exceeded`: what the hold reserves.")]]
+    owed: NotRequired[Annotated[int, Field(description="`credits_owed`: how many.")]]
     quote: NotRequired[Annotated[Quote, Field(description="`price_changed`: the new price.")]]
     url: NotRequired[
         Annotated[
             str,
             Field(description="`already_subscribed`: where the user changes the plan."),
+        ]
+    ]
+    lines: NotRequired[
+        Annotated[
+            list[LineProblem], Field(description="`invalid_lines`: all that is wrong with them.")
         ]
     ]
 
@@ -94,6 +112,9 @@ REASONS: Final = {
     ),
     "unknown_user": Reason(404, "There is no such user.", {"field": "user"}),
     "unknown_hold": Reason(404, "There is no such hold."),
+    "unknown_organisation": Reason(
+        404, "There is no such organisation.", {"field": "organisation"}
+    ),
     "unknown_purchase": Reason(404, "There is no such purchase."),
     "unknown_meter": Reason(404, "There is no such meter.", {"field": "meter"}),
     "inactive_meter": Reason(409, "This meter takes no usage.", {"field": "meter"}),
@@ -129,12 +150,26 @@ REASONS: Final = {
         "The user has not confirmed their email address yet. Nothing was charged.",
         {"field": "user"},
     ),
+    "credits_owed": Reason(
+        409,
+        "The organisation owes 20 credits, which would be taken from what it buys for others. "
+        "Nothing was charged; buy as many for itself first.",
+        {"owed": 20},
+    ),
     "account_closing": Reason(409, "The account is being closed. Nothing was charged."),
     "payload_too_large": Reason(413, "The body is larger than 64 KB."),
     "unsupported_media_type": Reason(415, "Send JSON with Content-Type: application/json."),
     "invalid_request": Reason(422, "amount must be at least 1.", {"field": "amount"}),
     "credits_out_of_range": Reason(
         422, "The smallest purchase is 10 credits. Nothing was charged.", {"field": "credits"}
+    ),
+    "invalid_lines": Reason(
+        422,
+        "1 line can't be bought as it is. Nothing was kept or charged.",
+        {
+            "field": "lines",
+            "lines": [{"line": 2, "field": "email", "reason": "The address is missing."}],
+        },
     ),
     "too_late": Reason(422, "Usage is taken for 35 days.", {"field": "at"}),
     "too_early": Reason(422, "This time is in the future.", {"field": "at"}),
@@ -210,6 +245,20 @@ def _of_a_purchase(error: Exception) -> Refusal | None:
     match error:
         case checkout.RequestIdReused():
             return reused_key()
+        case BadLines(problems=problems):
+            return refusal(
+                "invalid_lines",
+                f"{problems[0].reason} Nothing was kept or charged.",
+                field="lines",
+                lines=[asdict(problem) for problem in problems],
+            )
+        case orders.OwesCredits(owed=owed):
+            return refusal(
+                "credits_owed",
+                f"The organisation owes {owed} credits, which would be taken from what it buys for "
+                "others. Nothing was charged; buy as many for itself first.",
+                owed=owed,
+            )
         case checkout.PriceChanged(quote=quote):
             return refusal(
                 "price_changed",

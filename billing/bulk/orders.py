@@ -49,19 +49,13 @@ def draft(
 ) -> BulkPurchase:
     """Keep a list to look at. The same `id` answers the same one, of the same lines.
 
-    Raises `BadLines` for users that there are not, `RequestIdReused`, `TooManyDrafts`,
-    `AccountClosing`.
+    Raises `BadLines` for users that there are not, `RequestIdReused`, `AccountClosing`.
     """
     closing.check_open(organisation.account)
     if id is not None:
         known = BulkPurchase.objects.filter(pk=id).first()
         if known is not None:
             return _same(known, organisation, lines)
-    waiting = BulkPurchase.objects.filter(
-        organisation=organisation, status=BulkPurchase.Status.DRAFT
-    )
-    if waiting.count() >= MOST_DRAFTS:
-        raise TooManyDrafts
     check_users(lines)
     bulk = BulkPurchase.objects.create(
         id=id or uuid.uuid4(),
@@ -81,6 +75,13 @@ def draft(
         for line in lines
     )
     return bulk
+
+
+def check_room(organisation: Organisation) -> None:
+    """Raise `TooManyDrafts` unless another list may wait to be ordered."""
+    drafts = BulkPurchase.objects.filter(status=BulkPurchase.Status.DRAFT)
+    if drafts.filter(organisation=organisation).count() >= MOST_DRAFTS:
+        raise TooManyDrafts
 
 
 def _same(known: BulkPurchase, organisation: Organisation, lines: Sequence[Line]) -> BulkPurchase:

@@ -84,9 +84,8 @@ def new(request: SignedInRequest, member: Membership) -> HttpResponse:
         return _form(request, member, uuid.uuid4())
     request_id = _uuid(request.POST.get("request_id", "")) or uuid.uuid4()
     try:
-        bulk = orders.draft(
-            member.organisation, _lines(request), by=request.user, id=request_id
-        )
+        orders.check_room(member.organisation)
+        bulk = orders.draft(member.organisation, _lines(request), by=request.user, id=request_id)
     except BadLines as error:
         return _form(request, member, request_id, problems=error.problems)
     except RequestIdReused:
