@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from accounts.keys import LimitReached
+from accounts import keys, organisations
 from billing.api import Refusal
 from credits import errors
 from usage.recording import UsageError
@@ -34,16 +34,10 @@ class Error(TypedDict):
     needed: NotRequired[
         Annotated[int, Field(description="`insufficient_credits`: what was asked for.")]
     ]
-    limit: NotRequired[
-        Annotated[int, Field(description="`spending_limit_reached`: credits a period.")]
-    ]
-    spent: NotRequired[
-        Annotated[int, Field(description="`spending_limit_reached`: credits of them.")]
-    ]
+    limit: NotRequired[Annotated[int, Field(description="`…_limit_reached`: credits a period.")]]
+    spent: NotRequired[Annotated[int, Field(description="`…_limit_reached`: credits of them.")]]
     resets_at: NotRequired[
-        Annotated[
-            datetime, Field(description="`spending_limit_reached`: when the next period begins.")
-        ]
+        Annotated[datetime, Field(description="`…_limit_reached`: when the next period begins.")]
     ]
     held: NotRequired[Annotated[int, Field(description="`hold_exceeded`: what the hold reserves.")]]
 
@@ -79,7 +73,17 @@ REASONS: Final = {
         "This API key has spent 998 of its 1000 credits in this period. Nothing was spent.",
         {"limit": 1000, "spent": 998, "resets_at": "2027-01-01T00:00:00Z"},
     ),
+    "member_limit_reached": Reason(
+        403,
+        "This member has drawn 480 of their 500 credits in this period. Nothing was spent.",
+        {"limit": 500, "spent": 480, "resets_at": "2027-01-01T00:00:00Z"},
+    ),
     "unknown_user": Reason(404, "There is no such user.", {"field": "user"}),
+    "unknown_organisation": Reason(
+        404,
+        "There is no such organisation, or the user is no member of it.",
+        {"field": "organisation"},
+    ),
     "unknown_hold": Reason(404, "There is no such hold."),
     "unknown_meter": Reason(404, "There is no such meter.", {"field": "meter"}),
     "inactive_meter": Reason(409, "This meter takes no usage.", {"field": "meter"}),
@@ -128,7 +132,16 @@ def of(error: Exception) -> Refusal | None:
             return refusal("invalid_request", str(error), field="quantity")
         case UsageError():
             return refusal(error.code, str(error), field=FIELD_OF.get(error.code))
-        case LimitReached():
+        case organisations.LimitReached():
+            return refusal(
+                "member_limit_reached",
+                f"This member has drawn {error.spent} of their {error.limit} credits in this "
+                "period. Nothing was spent.",
+                limit=error.limit,
+                spent=error.spent,
+                resets_at=error.resets_at,
+            )
+        case keys.LimitReached():
             return refusal(
                 "spending_limit_reached",
                 f"This API key has spent {error.spent} of its {error.limit} credits in this "
