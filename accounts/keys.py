@@ -191,7 +191,9 @@ def give_back(key_id: int, begins_on: date, credits: int) -> None:
 def spent(found: Sequence[ApiKey]) -> dict[int, int]:
     """Credits that each of the keys with a limit has spent, or holds, in this period; by its id."""
     today = limits.today()
-    begins = {key.pk: limits.begin_of(key.limit_period, today) for key in found if key.limit_credits}
+    begins = {
+        key.pk: limits.begin_of(key.limit_period, today) for key in found if key.limit_credits
+    }
     rows = ApiKeySpending.objects.filter(key__in=begins, begins_on__in=set(begins.values()))
     return dict.fromkeys(begins, 0) | {
         row.key_id: row.credits for row in rows if row.begins_on == begins[row.key_id]

@@ -1,5 +1,6 @@
 from typing import Any, ClassVar
 
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.sessions.base_session import AbstractBaseSession
@@ -72,7 +73,7 @@ class User(AbstractBaseUser, PermissionsMixin):
                     is_active=False,
                     is_staff=False,
                     is_superuser=False,
-                    password__startswith="!",
+                    password__startswith=UNUSABLE_PASSWORD_PREFIX,
                 ),
             ),
         ]
@@ -304,7 +305,8 @@ class Membership(Limited):
                 fields=["organisation", "user"], name="accounts_membership_once"
             ),
             models.CheckConstraint(
-                name="accounts_membership_role", condition=Q(role__in=["owner", "billing", "member"])
+                name="accounts_membership_role",
+                condition=Q(role__in=["owner", "billing", "member"]),
             ),
             *Limited.Meta.constraints,
         ]
@@ -320,6 +322,11 @@ class Membership(Limited):
     def may_buy(self) -> bool:
         """Whether they buy for it, see all of its history and set its members' limits."""
         return self.role in (Role.OWNER, Role.BILLING)
+
+    @property
+    def sees_of(self) -> int | None:
+        """Whose entries they see, as a user's id; None: everybody's."""
+        return None if self.may_buy else self.user_id
 
 
 class Invitation(Limited):

@@ -97,6 +97,14 @@ def found(user: User, *, name: str, billing_email: str, request_id: UUID) -> Org
     return organisation
 
 
+def account_of(organisation_id: int) -> User:
+    """Raises `UnknownOrganisation`."""
+    account = User.objects.filter(pk=organisation_id, is_organisation=True, closed_at=None).first()
+    if account is None:
+        raise UnknownOrganisation
+    return account
+
+
 def membership_of(user: User, organisation_id: int) -> Membership:
     """The user's membership, with its organisation. Raises `UnknownOrganisation`."""
     membership = (
@@ -144,10 +152,7 @@ def change_details(organisation_id: int, *, by: User, name: str, billing_email: 
 
 def _lock(organisation_id: int, by: User, *roles: Role) -> Membership:
     """Lock the organisation, and answer the membership of who acts, in one of these roles."""
-    account = User.objects.filter(pk=organisation_id, is_organisation=True).first()
-    if account is None:
-        raise UnknownOrganisation
-    closing.check_open(account)
+    closing.check_open(account_of(organisation_id))
     membership = membership_of(by, organisation_id)
     if membership.role not in roles:
         raise NotAllowed

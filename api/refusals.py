@@ -13,8 +13,8 @@ from django.urls import reverse
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from accounts import keys, organisations
 from accounts.closing import AccountClosed, AccountClosing
-from accounts.keys import LimitReached
 from api.prices import A_QUOTE, Quote
 from billing import checkout
 from billing.api import Refusal
@@ -52,16 +52,10 @@ class Error(TypedDict):
     needed: NotRequired[
         Annotated[int, Field(description="`insufficient_credits`: what was asked for.")]
     ]
-    limit: NotRequired[
-        Annotated[int, Field(description="`spending_limit_reached`: credits a period.")]
-    ]
-    spent: NotRequired[
-        Annotated[int, Field(description="`spending_limit_reached`: credits of them.")]
-    ]
+    limit: NotRequired[Annotated[int, Field(description="`…_limit_reached`: credits a period.")]]
+    spent: NotRequired[Annotated[int, Field(description="`…_limit_reached`: credits of them.")]]
     resets_at: NotRequired[
-        Annotated[
-            datetime, Field(description="`spending_limit_reached`: when the next period begins.")
-        ]
+        Annotated[datetime, Field(description="`…_limit_reached`: when the next period begins.")]
     ]
     held: NotRequired[Annotated[int, Field(description="`hold_exceeded`: what the hold reserves.")]]
     owed: NotRequired[Annotated[int, Field(description="`credits_owed`: how many.")]]
@@ -110,11 +104,18 @@ REASONS: Final = {
         "This API key has spent 998 of its 1000 credits in this period. Nothing was spent.",
         {"limit": 1000, "spent": 998, "resets_at": "2027-01-01T00:00:00Z"},
     ),
-    "unknown_user": Reason(404, "There is no such user.", {"field": "user"}),
-    "unknown_hold": Reason(404, "There is no such hold."),
-    "unknown_organisation": Reason(
-        404, "There is no such organisation.", {"field": "organisation"}
+    "member_limit_reached": Reason(
+        403,
+        "This member has drawn 480 of their 500 credits in this period. Nothing was spent.",
+        {"limit": 500, "spent": 480, "resets_at": "2027-01-01T00:00:00Z"},
     ),
+    "unknown_user": Reason(404, "There is no such user.", {"field": "user"}),
+    "unknown_organisation": Reason(
+        404,
+        "There is no such organisation, or the user is no member of it.",
+        {"field": "organisation"},
+    ),
+    "unknown_hold": Reason(404, "There is no such hold."),
     "unknown_purchase": Reason(404, "There is no such purchase."),
     "unknown_meter": Reason(404, "There is no such meter.", {"field": "meter"}),
     "inactive_meter": Reason(409, "This meter takes no usage.", {"field": "meter"}),
@@ -207,7 +208,16 @@ def of(error: Exception) -> Refusal | None:
             return refusal("invalid_request", str(error), field="quantity")
         case UsageError():
             return refusal(error.code, str(error), field=FIELD_OF.get(error.code))
-        case LimitReached():
+        case organisations.LimitReached():
+            return refusal(
+                "member_limit_reached",
+                f"This member has drawn {error.spent} of their {error.limit} credits in this "
+                "period. Nothing was spent.",
+                limit=error.limit,
+                spent=error.spent,
+                resets_at=error.resets_at,
+            )
+        case keys.LimitReached():
             return refusal(
                 "spending_limit_reached",
                 f"This API key has spent {error.spent} of its {error.limit} credits in this "

@@ -167,8 +167,11 @@ class Entry(models.Model):
             ),
             # All wallets at once, newest first, for staff.
             models.Index(fields=["id"], name="credits_entry_newest"),
+            # What somebody has booked, in a wallet: an organisation's is drawn on by many.
             models.Index(
-                fields=["actor"], condition=Q(actor__isnull=False), name="credits_entry_actor"
+                fields=["actor", "wallet", "id"],
+                condition=Q(actor__isnull=False),
+                name="credits_entry_of_actor",
             ),
             # What was sold and went back lately, in all wallets (`credits.sales`).
             models.Index(

@@ -22,7 +22,7 @@ from django.utils import timezone
 from django.utils.translation import trans_real
 
 from accounts import keys
-from accounts.models import ApiKey, User
+from accounts.models import ApiKey, Period, User
 from billing.models import Event, Mail, PlanChange, Purchase, Reconciliation, Refund, Subscription
 from billing.reconciliations import KINDS, STEPS
 from credits import adjustments, ledger
