@@ -22,7 +22,7 @@ from api.refusals import refusal
 from billing import checkout, pricing
 from billing.bulk import orders, results
 from billing.bulk.lines import MOST_LINES, BadLines, Line, Problem, of_request
-from billing.models import MAX_CREDITS, BulkPurchase, Mode
+from billing.models import MAX_CREDITS, BulkPurchase, Purchase
 from billing.pricing import CURRENCY
 
 router = Router(tags=["Bulk purchases"])
@@ -185,17 +185,15 @@ def open_bulk_purchase(
     organisation = _organisation(api_key, body.organisation)
     lines = _read(api_key, body.lines)
 
-    def order() -> BulkPurchase:
+    def order() -> Purchase:
         name = uuid.uuid5(uuid.NAMESPACE_URL, f"{ledger_key(api_key, key)}:bulk")
         bulk = orders.draft(organisation, lines, by=None, id=name)
         with preferences.read_by(organisation.account):
             return orders.order(bulk, expected_total=body.expected_total)
 
-    def page_of(bulk: BulkPurchase) -> BulkOrder:
-        assert bulk.purchase is not None
-        checkout.payment_page(bulk.purchase)
-        bulk.purchase.refresh_from_db()
-        return BulkOrder.of(bulk)
+    def page_of(purchase: Purchase) -> BulkOrder:
+        checkout.payment_page(purchase)
+        return BulkOrder.of(purchase.bulk)
 
     return begun_once(request, key, body, order, page_of, status=201)
 
@@ -269,9 +267,9 @@ class BulkLineResult(Output):
 
 
 class BulkAsked(Input):
-    organisation: Annotated[
-        Id, BeforeValidator(number_in_query), Field(description=OF_WHICH)
-    ] = ABSENT
+    organisation: Annotated[Id, BeforeValidator(number_in_query), Field(description=OF_WHICH)] = (
+        ABSENT
+    )
     after: Annotated[
         int,
         BeforeValidator(number_in_query),

@@ -28,9 +28,7 @@ from usage.recording import UsageError
 class LineProblem(TypedDict):
     """What is wrong with a line of a list."""
 
-    line: Annotated[
-        int | None, Field(description="Its place, from 1. null: the list as a whole.")
-    ]
+    line: Annotated[int | None, Field(description="Its place, from 1. null: the list as a whole.")]
     field: Annotated[str, Field(description="`email`, `user`, `credits`, `line` or `lines`.")]
     reason: Annotated[str, Field(description="A sentence in English.")]
 

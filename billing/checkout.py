@@ -253,7 +253,7 @@ def expire_page(session_id: str, clock: Clock) -> str:
     return str(status)
 
 
-def _product_name(purchase: Purchase) -> str:
+def product_name(purchase: Purchase) -> str:
     """What is sold, as the payment page and the receipt call it."""
     # Not in the language of this try: the same key must not send something else.
     with translation.override(purchase.language or settings.LANGUAGE_CODE):
@@ -270,7 +270,7 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
     price_data: Any = {
         "currency": purchase.currency,
         "unit_amount": purchase.total,
-        "product_data": {"name": _product_name(purchase)},
+        "product_data": {"name": product_name(purchase)},
     }
     params: SessionCreateParams = {
         "mode": "payment",

@@ -22,8 +22,8 @@ from billing.stripe_objects import (
     NotOurs,
     mapping,
     our_metadata,
+    sale_of,
     stripe_id,
-    subscription_of,
     uuid_of,
 )
 from billing.templatetags.money import money
@@ -114,7 +114,7 @@ def _sale_of(intent_id: str, clock: Clock) -> tuple[str, str | None, Mapping[str
         return intent_id, None, our_metadata(intent.get("metadata"))
     except NotOurs:
         pass
-    # A subscription's payments carry no metadata; their invoice does.
+    # The payments of invoices carry no metadata; their invoice does.
     payments = stripe_api.call(
         lambda: client.invoice_payments.list(
             {"payment": {"type": "payment_intent", "payment_intent": intent_id}}
@@ -125,8 +125,8 @@ def _sale_of(intent_id: str, clock: Clock) -> tuple[str, str | None, Mapping[str
         raise NotOurs("The payment is neither marked as ours nor an invoice's.")
     invoice_id = str(stripe_id(payments[0]["invoice"]))
     invoice = stripe_api.call(lambda: client.invoices.retrieve(invoice_id), clock).to_dict()
-    subscription_id, metadata = subscription_of(invoice)
-    return str(subscription_id), invoice_id, our_metadata(metadata)
+    payment, metadata = sale_of(invoice)
+    return str(payment), invoice_id, our_metadata(metadata)
 
 
 def withdrawn_by(dispute: Mapping[str, Any]) -> int:

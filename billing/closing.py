@@ -15,9 +15,18 @@ from accounts import closing
 from accounts.models import User
 from billing import stripe_api
 from billing.anonymity import anonymous, customer_ids
+from billing.bulk.orders import forget_recipient
 from billing.checkout import expire_page
 from billing.mails import tell
-from billing.models import BalanceAlert, Event, Mail, Purchase, StripeCustomer, Subscription
+from billing.models import (
+    BalanceAlert,
+    Event,
+    Invoice,
+    Mail,
+    Purchase,
+    StripeCustomer,
+    Subscription,
+)
 from billing.stripe_api import Clock, StripeRefused
 from billing.subscriptions import tell_change
 from outgoing import messages
@@ -88,6 +97,8 @@ def _close_pages(customer_id: str, clock: Clock) -> None:
 
 def _check_payments(user: User, clock: Clock) -> None:
     """Raise `PaymentUnderWay` where one was made and is not granted yet; bank debits take days."""
+    if Invoice.objects.filter(bulk__organisation=user.pk, status__in=Invoice.PAYABLE).exists():
+        raise PaymentUnderWay
     sessions = stripe_api.client().v1.checkout.sessions
     waiting = Purchase.objects.filter(user=user, status__in=Purchase.WAITING)
     for purchase in waiting.exclude(stripe_session_id=None):
@@ -129,6 +140,7 @@ def _erase(user: User, mark: datetime) -> None:
     locked = closing.lock(user)
     if locked.closed_at is not None:
         return
+    forget_recipient(user)
     messages.forget_answers(user)
     mails = Mail.objects.filter(user=user)
     mails.filter(sent_at=None).delete()

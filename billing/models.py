@@ -440,12 +440,12 @@ class BulkPurchase(models.Model):
     def __str__(self) -> str:
         return f"{self.organisation}: {credits_in_words(self.credits)}"
 
+    def get_absolute_url(self) -> str:
+        return reverse("bulk", args=[self.organisation_id, self.pk])
+
     @property
     def is_draft(self) -> bool:
         return self.status == self.Status.DRAFT
-
-    def get_absolute_url(self) -> str:
-        return reverse("bulk", args=[self.organisation_id, self.pk])
 
     @property
     def grant_key(self) -> str:

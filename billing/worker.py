@@ -18,7 +18,7 @@ from django.utils.module_loading import import_string
 
 from accounts import devices
 from billing import abandoned, low_balance, mails
-from billing.bulk import delivery, orders
+from billing.bulk import delivery, orders, terms
 from credits import ledger
 from outgoing import messages, sending
 
@@ -39,6 +39,7 @@ JOBS: Final = (
     Job("webhooks", 2, sending.send_due),
     Job("bulk purchases", 2, delivery.deliver_due),
     Job("expiry", 60, ledger.expire_due),
+    Job("invoices", 60, terms.finish),
     Job("low balance", 60, low_balance.Watch()),  # after what has expired
     Job("abandoned orders", 3600, abandoned.close_abandoned),
     Job("old sign-ins", 3600, devices.forget_old),

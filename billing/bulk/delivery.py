@@ -101,12 +101,8 @@ def _deliver_chunk(bulk: BulkPurchase) -> int:
     sender = ledger.wallet_of(bulk.organisation.account)
     users = _users_of(lines)
     wallets = ledger.wallets_of(users.values())
-    at_once = [
-        Sending(line, wallets[users[line.pk]].pk) for line in lines if line.pk in users
-    ]
-    to_claim = [
-        Sending(line, None) for line in lines if line.pk not in users and line.email
-    ]
+    at_once = [Sending(line, wallets[users[line.pk]].pk) for line in lines if line.pk in users]
+    to_claim = [Sending(line, None) for line in lines if line.pk not in users and line.email]
     refused = {line.pk: Reason.NO_USER for line in lines if line.pk not in users and not line.email}
     # Those first: whatever is locked then is locked in its order.
     refused |= _send_all_or_each(bulk, sender, at_once, _deliver)
@@ -145,8 +141,8 @@ def _send_all_or_each(
 ) -> dict[int, Reason]:
     """Send them together, or, where too little is left for all, each that there is enough for.
 
-    What was bought is less than its lines where money of it went back meanwhile, or the organisation
-    has spent some of it. Answers why which lines were not sent.
+    What was bought is less than its lines where money of it went back meanwhile, or the
+    organisation has spent some of it. Answers why which lines were not sent.
     """
     if not sendings:
         return {}

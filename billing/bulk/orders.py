@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from allauth.account.models import EmailAddress
 from django.db import transaction
-from django.db.models.functions import Now
+from django.db.models import Q
+from django.db.models.functions import Lower, Now
 
 from accounts import closing
 from accounts.models import Organisation, User
 from billing import checkout
 from billing.bulk.lines import BadLines, Line, Problem
 from billing.checkout import RequestIdReused
-from billing.models import BulkLine, BulkPurchase, Mode
+from billing.models import BulkLine, BulkPurchase, Invoice, Mode, Purchase
 from credits import ledger
 
 DRAFTS_KEPT: Final = timedelta(days=7)
@@ -111,7 +113,7 @@ def check_users(lines: Sequence[Line]) -> None:
         raise BadLines(problems)
 
 
-def order(bulk: BulkPurchase, *, expected_total: int | None, po_number: str = "") -> BulkPurchase:
+def order(bulk: BulkPurchase, *, expected_total: int | None, po_number: str = "") -> Purchase:
     """Place the order, which charges nothing yet; once, however often it is asked for.
 
     Call it in a transaction. `expected_total` is what the buyer saw, in cents. Raises
@@ -136,7 +138,7 @@ def order(bulk: BulkPurchase, *, expected_total: int | None, po_number: str = ""
         bulk.status = BulkPurchase.Status.ORDERED
         bulk.po_number = po_number
         bulk.save(update_fields=["purchase", "status", "po_number"])
-    return bulk
+    return purchase
 
 
 def pay_by_card(bulk: BulkPurchase, *, expected_total: int | None) -> str:
@@ -145,9 +147,22 @@ def pay_by_card(bulk: BulkPurchase, *, expected_total: int | None) -> str:
     Raises what `order` does, and `StripeUnavailable`, `StripeRefused`: nothing is charged then.
     """
     with transaction.atomic():
-        ordered = order(bulk, expected_total=expected_total)
-    assert ordered.purchase is not None
-    return checkout.payment_page(ordered.purchase)
+        purchase = order(bulk, expected_total=expected_total)
+        if Invoice.objects.filter(bulk=bulk.pk).exists():
+            raise RequestIdReused  # it was ordered to be paid by invoice
+    return checkout.payment_page(purchase)
+
+
+def forget_recipient(user: User) -> None:
+    """Take the user's addresses off all lists, in the transaction that closes the account.
+
+    Also all others off the lists of an organisation whose account it is.
+    """
+    addresses = EmailAddress.objects.filter(user=user).annotate(address=Lower("email"))
+    known = {user.email.lower(), *addresses.values_list("address", flat=True)}
+    is_theirs = Q(email__in=known) | Q(bulk__organisation=user.pk)
+    BulkLine.objects.filter(is_theirs).exclude(email="").update(email="")
+    BulkPurchase.objects.filter(organisation=user.pk).update(po_number="")
 
 
 def forget_drafts() -> int:

@@ -77,7 +77,7 @@ def progress_of(bulk: BulkPurchase) -> Progress:
 
 
 def page_of(bulk: BulkPurchase, *, after: int = 0, limit: int = PAGE) -> tuple[list[Result], int]:
-    """The lines after that number, and after which the next page begins; 0 is that there is none."""
+    """The lines after that number, and after which the next page begins, or 0."""
     lines = list(bulk.lines.filter(number__gt=after).order_by("number")[: limit + 1])
     page = lines[:limit]
     return _results(bulk, page), page[-1].number if len(lines) > limit else 0
@@ -132,7 +132,5 @@ def _returned(bulk: BulkPurchase, keys: list[str]) -> set[str]:
     account = bulk.organisation_id
     entries = Entry.objects.filter(wallet__user=account, key__in=keys)
     key_of = dict(entries.values_list("pk", "key"))
-    back = Transfer.objects.filter(
-        wallet__user=account, entry_id__in=key_of, to_wallet=F("wallet")
-    )
+    back = Transfer.objects.filter(wallet__user=account, entry_id__in=key_of, to_wallet=F("wallet"))
     return {key_of[entry_id] for entry_id in back.values_list("entry_id", flat=True)}

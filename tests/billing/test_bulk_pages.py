@@ -12,7 +12,7 @@ from billing.bulk import orders
 from billing.bulk.lines import Line
 from billing.models import BulkLine, BulkPurchase, PriceTier, Purchase
 from credits import ledger
-from tests.accounts.test_organisations import found, join, somebody
+from tests.organisations import found, join, somebody
 from tests.shop import Shop
 
 pytestmark = pytest.mark.django_db
@@ -47,7 +47,9 @@ def draft(acme: Organisation, *credits: int) -> BulkPurchase:
 
 
 def everything() -> list[object]:
-    return [list(table.objects.order_by("pk").values()) for table in (BulkPurchase, BulkLine, Purchase)]
+    return [
+        list(table.objects.order_by("pk").values()) for table in (BulkPurchase, BulkLine, Purchase)
+    ]
 
 
 def test_a_list_is_priced_on_all_of_it_and_kept(office, acme, owner):
