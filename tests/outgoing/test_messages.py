@@ -65,6 +65,7 @@ def test_every_kind_of_entry_has_an_event():
         "restoral": "credits.restored",
         "adjustment": "credits.adjusted", "gift_sent": "credits.sent",
         "gift_received": "credits.received", "gift_returned": "credits.received",
+        "gift_recalled": "credits.revoked",
     }  # fmt: skip
     assert set(events.values()) <= set(EventType.values)
 
