@@ -44,6 +44,7 @@ class Kind(models.TextChoices):
     GIFT_SENT = "gift_sent", _("Gift sent")
     GIFT_RECEIVED = "gift_received", _("Gift received")
     GIFT_RETURNED = "gift_returned", _("Gift returned")
+    GIFT_RECALLED = "gift_recalled", _("Gift taken back")
     SPEND = "spend", _("Spent")
     SPEND_REPAID = "spend_repaid", _("Owed spending repaid")
     REFUND = "refund", _("Refund")
@@ -61,6 +62,7 @@ ACCOUNT_OF: Final[dict[str, str]] = {
     Kind.GIFT_SENT: Account.ESCROW,
     Kind.GIFT_RECEIVED: Account.ESCROW,
     Kind.GIFT_RETURNED: Account.ESCROW,
+    Kind.GIFT_RECALLED: Account.ESCROW,
     Kind.SPEND: Account.SPENT,
     Kind.SPEND_REPAID: Account.SPENT,
     Kind.REFUND: Account.REVOKED,
@@ -150,7 +152,7 @@ class Entry(models.Model):
         verbose_name = _("entry")
         verbose_name_plural = _("entries")
         permissions = [("view_revenue", "Can view the revenue report")]
-        # What each kind may do: `credits_is_sound` in `credits/sql/0011_spend_on_debt.sql`.
+        # What each kind may do: `credits_is_sound` in `credits/sql/0013_gifts.sql`.
         constraints = [
             models.UniqueConstraint(fields=["wallet", "key"], name="credits_entry_wallet_key"),
             models.CheckConstraint(condition=Q(balance__gte=0), name="credits_entry_balance"),
@@ -188,7 +190,8 @@ class Lot(models.Model):
 
     Spent in this order: priority, soonest expiry, promotional before paid, oldest. `held` is what
     open holds have reserved of it, `revoked` how much of it a clawback has claimed (wherever that
-    was found), `paid` what the whole lot cost.
+    was found), `paid` what the whole lot cost. What came as a gift, or came back, is a part of the
+    lot that a grant or a restoral opened, in whatever wallet: its origin.
     """
 
     wallet = models.ForeignKey(
@@ -208,6 +211,8 @@ class Lot(models.Model):
     priority = models.SmallIntegerField(_("priority"), default=50)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     paid = models.BigIntegerField(_("paid"), default=0, help_text=_("In minor currency units."))
+    origin_wallet_id = models.BigIntegerField(null=True, editable=False)
+    origin_lot_id = models.BigIntegerField(null=True, editable=False)
     # The indexes hold to this and not to `remaining`, which every spend changes: so an update of a
     # lot leaves them alone, until it is used up.
     is_open = models.GeneratedField(
@@ -252,6 +257,12 @@ class Lot(models.Model):
                 F("id"),
                 condition=Q(is_open=True),
                 name="credits_lot_open",
+            ),
+            # What was given of a lot.
+            models.Index(
+                fields=["origin_wallet_id", "origin_lot_id"],
+                condition=Q(origin_lot_id__isnull=False),
+                name="credits_lot_origin",
             ),
             # What has expired: of one wallet, and of all.
             models.Index(
