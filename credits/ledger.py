@@ -520,6 +520,49 @@ def deliver(
     return [made[entry_id] for entry_id in sent]
 
 
+@dataclass(frozen=True)
+class Parcel:
+    """So many credits for nobody yet, once under the key."""
+
+    credits: int
+    key: str
+
+
+def send_each(
+    wallet: Wallet, parcels: Sequence[Parcel], *, of: str, note: str = "", actor: User | None = None
+) -> list[Transfer]:
+    """Move credits of one grant, with the key `of`, into escrow, each parcel by itself.
+
+    All or nothing, in one statement; a parcel that was sent before is not sent again. Answers
+    their transfers, in their order. Raises `NotGiftable`, `CreditsOwed`, `UnknownGrant`,
+    `InvalidTerms`.
+    """
+    if not 0 < len(parcels) <= MOST_LINES:
+        raise errors.InvalidTerms(f"{len(parcels)} parcels; 1 to {MOST_LINES} are sent at once.")
+    (sent,) = run(
+        """
+        SELECT array_agg((given.entry).id ORDER BY given.place) FROM (
+            SELECT place, credits_give(
+                %s, amount, key, %s, %s, %s, interval '0', false, ARRAY[]::text[]) AS entry
+            FROM unnest(%s::bigint[], %s::text[]) WITH ORDINALITY AS parcel (amount, key, place)
+        ) AS given""",
+        [
+            wallet.pk,
+            note,
+            actor and actor.pk,
+            of,
+            [_positive(parcel.credits) for parcel in parcels],
+            [_checked(parcel.key) for parcel in parcels],
+        ],
+        sum(parcel.credits for parcel in parcels),
+    )
+    made = {
+        transfer.entry_id: transfer
+        for transfer in Transfer.objects.filter(wallet=wallet, entry_id__in=sent)
+    }
+    return [made[entry_id] for entry_id in sent]
+
+
 def lock(wallets: Iterable[Wallet]) -> None:
     """Lock several wallets until the caller's transaction ends, in the one order for that.
 

@@ -37,10 +37,10 @@ Status = BulkLine.Status
 
 @dataclass(frozen=True)
 class Sending:
-    """A line on its way, to a wallet or, where there is none, to whoever claims it."""
+    """A line on its way into a wallet or, where that is None, to whoever claims it."""
 
     line: BulkLine
-    wallet_id: int | None
+    wallet: Wallet | None
 
 
 def begin(purchase: Purchase) -> None:
@@ -101,7 +101,7 @@ def _deliver_chunk(bulk: BulkPurchase) -> int:
     sender = ledger.wallet_of(bulk.organisation.account)
     users = _users_of(lines)
     wallets = ledger.wallets_of(users.values())
-    at_once = [Sending(line, wallets[users[line.pk]].pk) for line in lines if line.pk in users]
+    at_once = [Sending(line, wallets[users[line.pk]]) for line in lines if line.pk in users]
     to_claim = [Sending(line, None) for line in lines if line.pk not in users and line.email]
     refused = {line.pk: Reason.NO_USER for line in lines if line.pk not in users and not line.email}
     # Those first: whatever is locked then is locked in its order.
@@ -153,7 +153,7 @@ def _send_all_or_each(
     else:
         return {}
     # What was locked for all of them is not any more: once more, in the one order for it.
-    ledger.lock({sender.pk, *(one.wallet_id for one in sendings if one.wallet_id)})
+    ledger.lock([sender, *(one.wallet for one in sendings if one.wallet)])
     refused = {}
     for one in sendings:
         try:
@@ -163,6 +163,33 @@ def _send_all_or_each(
         except errors.CreditsOwed:
             refused[one.line.pk] = Reason.OWED
     return refused
+
+
+def _deliver(bulk: BulkPurchase, sender: Wallet, sendings: Sequence[Sending]) -> None:
+    ledger.deliver(
+        sender,
+        [
+            ledger.Line(one.wallet.pk, one.line.credits, one.line.key)
+            for one in sendings
+            if one.wallet
+        ],
+        of=bulk.grant_key,
+        note=_note(bulk),
+    )
+
+
+def _give(bulk: BulkPurchase, sender: Wallet, sendings: Sequence[Sending]) -> None:
+    ledger.send_each(
+        sender,
+        [ledger.Parcel(one.line.credits, one.line.key) for one in sendings],
+        of=bulk.grant_key,
+        note=_note(bulk),
+    )
+
+
+def _note(bulk: BulkPurchase) -> str:
+    """What the organisation and the recipients read in their histories: whom it is from."""
+    return bulk.organisation.name
 
 
 def _go_on(bulk: BulkPurchase, *, is_last: bool) -> None:
