@@ -113,13 +113,14 @@ def test_a_thousand_lines_take_few_queries_and_seconds(acme):
         EmailAddress(user=user, email=user.email, verified=True, primary=True) for user in users
     )
     bulk = paid(acme, [Line(n + 1, 10, f"user{n}@example.com") for n in range(1000)])
+    with connection.cursor() as cursor:  # as a database that is in use
+        cursor.execute("ANALYZE")
     start = time.perf_counter()
     with CaptureQueriesContext(connection) as queries:
         assert deliver_all() == 1000
     seconds = time.perf_counter() - start
-    print("QUERIES", len(queries), seconds)
     assert len(queries) <= 20 * 10, len(queries)
-    assert seconds < 5, seconds
+    assert seconds < 5, seconds  # about one where nothing else runs
     assert set(statuses(bulk)) == {(n, "sent", "") for n in range(1, 1001)}
     assert ledger.balance_of(acme.account) == 0
     assert Entry.objects.filter(kind="gift_received").count() == 500
