@@ -85,7 +85,9 @@ def found(user: User, *, name: str, billing_email: str, request_id: UUID) -> Org
         raise TooMany
     # Nobody has this address, so nothing that is mailed or asked for by address finds the account.
     address = f"organisation-{uuid.uuid4().hex}@organisations.invalid"
-    account = User.objects.create_user(address, is_organisation=True, is_active=False)
+    account = User.objects.create_user(
+        address, is_organisation=True, is_active=False, language=user.language
+    )
     organisation = Organisation.objects.create(
         account=account,
         name=name,

@@ -232,6 +232,13 @@ def _product_name(purchase: Purchase) -> str:
         return credits_in_words(purchase.credits)
 
 
+def _cancel_url(purchase: Purchase) -> str:
+    url = f"{settings.BASE_URL}/credits?credits={purchase.credits}&mode={purchase.mode}"
+    if purchase.user.is_organisation:
+        url += f"&organisation={purchase.user_id}"
+    return url
+
+
 def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParams":
     metadata = {
         "type": METADATA_TYPE,
@@ -251,9 +258,7 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
         "line_items": [{"quantity": 1, "price_data": price_data}],
         "metadata": metadata,
         "success_url": _success_url(purchase),
-        "cancel_url": (
-            f"{settings.BASE_URL}/credits?credits={purchase.credits}&mode={purchase.mode}"
-        ),
+        "cancel_url": _cancel_url(purchase),
     }
     if purchase.language:
         params["locale"] = cast(Any, purchase.language)
