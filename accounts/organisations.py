@@ -145,6 +145,21 @@ def who_reads_for(account: User) -> QuerySet[User]:
     return User.objects.filter(pk__in=readers.values("user")).order_by("pk")
 
 
+def owners(organisation: Organisation) -> QuerySet[User]:
+    return User.objects.filter(
+        memberships__organisation=organisation, memberships__role=Role.OWNER
+    ).order_by("pk")
+
+
+def buys_for(user: User, account: User) -> bool:
+    """Whether an account is one's own, or that of an organisation that one buys for."""
+    if user.pk == account.pk:
+        return True
+    return Membership.objects.filter(
+        organisation=account.pk, user=user, role__in=[Role.OWNER, Role.BILLING]
+    ).exists()
+
+
 @transaction.atomic
 def change_details(organisation_id: int, *, by: User, name: str, billing_email: str) -> None:
     """Raises `UnknownOrganisation`, `NotAllowed`, `AccountClosing`."""

@@ -67,9 +67,7 @@ def with_customer(user: User, use: Callable[[str], T], clock: Clock) -> T:
     """
     with transaction.atomic():
         closing.check_open(user)
-        customer, _ = StripeCustomer.objects.get_or_create(
-            user=user, defaults=_details_of(user)
-        )
+        customer, _ = StripeCustomer.objects.get_or_create(user=user, defaults=_details_of(user))
     try:
         return use(_stripe_id(customer, clock))
     except StripeRefused as error:

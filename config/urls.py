@@ -11,12 +11,52 @@ from accounts.confirmation import ConfirmEmail, mail_sent
 from accounts.devices import devices
 from accounts.second_step import pages as second_step
 from api import reference, v1
-from billing import account_pages, alerts, key_pages, pages, plan_pages, views
+from billing import (
+    account_pages,
+    alerts,
+    key_pages,
+    organisation_pages,
+    pages,
+    plan_pages,
+    views,
+)
 from config import errors
 from config.middleware import PROGRAMS
 from usage.pages import usage
 from website import crawlers
 from website import pages as website
+
+ORGANISATION = "dashboard/organisations/<int:organisation_id>"
+ORGANISATION_PAGES = [
+    path("history", organisation_pages.organisation_history, name="organisation_history"),
+    path(
+        "history.csv",
+        organisation_pages.organisation_history_csv,
+        name="organisation_history_csv",
+    ),
+    path(
+        "receipts/<int:entry_id>",
+        organisation_pages.organisation_receipt,
+        name="organisation_receipt",
+    ),
+    path("details", organisation_pages.organisation_details, name="organisation_details"),
+    path("invite", organisation_pages.invite, name="organisation_invite"),
+    path(
+        "invitations/<int:invitation_id>/take-back",
+        organisation_pages.take_back,
+        name="organisation_take_back",
+    ),
+    path("members/<int:user_id>", organisation_pages.change_member, name="organisation_member"),
+    path(
+        "members/<int:user_id>/remove",
+        organisation_pages.remove_member,
+        name="organisation_remove",
+    ),
+    path("keys", key_pages.key_list, name="organisation_keys"),
+    path("keys/new", key_pages.make_key, name="organisation_key_new"),
+    path("keys/<int:key_id>/revoke", key_pages.revoke_key, name="organisation_key_revoke"),
+    path("close", organisation_pages.close, name="organisation_close"),
+]
 
 urlpatterns = [
     path("", website.landing, name="home"),
@@ -42,6 +82,11 @@ urlpatterns = [
     path("dashboard/plan/cancel", plan_pages.cancel, name="plan_cancel"),
     path("dashboard/plan/resume", plan_pages.resume, name="plan_resume"),
     path("dashboard/receipts/<int:entry_id>", pages.receipt, name="receipt"),
+    path("dashboard/organisations", organisation_pages.organisation_list, name="organisations"),
+    path("dashboard/organisations/new", organisation_pages.found, name="organisation_new"),
+    path(ORGANISATION, organisation_pages.organisation, name="organisation"),
+    path(f"{ORGANISATION}/", include(ORGANISATION_PAGES)),
+    path("organisations/join/<str:token>", organisation_pages.join, name="organisation_join"),
     path("dashboard/account", account_pages.account, name="account"),
     path("dashboard/account/time-zone", account_pages.time_zone, name="account_time_zone"),
     path("dashboard/account/export", account_pages.export, name="account_export"),
