@@ -85,7 +85,9 @@ def found(user: User, *, name: str, billing_email: str, request_id: UUID) -> Org
         raise TooMany
     # Nobody has this address, so nothing that is mailed or asked for by address finds the account.
     address = f"organisation-{uuid.uuid4().hex}@organisations.invalid"
-    account = User.objects.create_user(address, is_organisation=True, is_active=False)
+    account = User.objects.create_user(
+        address, is_organisation=True, is_active=False, language=user.language
+    )
     organisation = Organisation.objects.create(
         account=account,
         name=name,
@@ -141,6 +143,21 @@ def who_reads_for(account: User) -> QuerySet[User]:
         organisation=account.pk, role__in=[Role.OWNER, Role.BILLING], user__closed_at=None
     )
     return User.objects.filter(pk__in=readers.values("user")).order_by("pk")
+
+
+def owners(organisation: Organisation) -> QuerySet[User]:
+    return User.objects.filter(
+        memberships__organisation=organisation, memberships__role=Role.OWNER
+    ).order_by("pk")
+
+
+def buys_for(user: User, account: User) -> bool:
+    """Whether an account is one's own, or that of an organisation that one buys for."""
+    if user.pk == account.pk:
+        return True
+    return Membership.objects.filter(
+        organisation=account.pk, user=user, role__in=[Role.OWNER, Role.BILLING]
+    ).exists()
 
 
 @transaction.atomic

@@ -163,12 +163,6 @@ def _success_url(purchase: Purchase) -> str:
     return f"{settings.BASE_URL}{path}"
 
 
-def _cancel_url(purchase: Purchase) -> str:
-    bulk = BulkPurchase.objects.filter(purchase=purchase).first()
-    asked = f"?credits={purchase.credits}&mode={purchase.mode}"
-    return f"{settings.BASE_URL}{bulk.get_absolute_url() if bulk else f'/credits{asked}'}"
-
-
 def _open_session(purchase: Purchase) -> None:
     clock = Clock()
     if purchase.mode == Mode.SUBSCRIPTION:
@@ -258,6 +252,16 @@ def product_name(purchase: Purchase) -> str:
     # Not in the language of this try: the same key must not send something else.
     with translation.override(purchase.language or settings.LANGUAGE_CODE):
         return credits_in_words(purchase.credits)
+
+
+def _cancel_url(purchase: Purchase) -> str:
+    bulk = BulkPurchase.objects.filter(purchase=purchase).first()
+    if bulk is not None:
+        return f"{settings.BASE_URL}{bulk.get_absolute_url()}"
+    url = f"{settings.BASE_URL}/credits?credits={purchase.credits}&mode={purchase.mode}"
+    if purchase.user.is_organisation:
+        url += f"&organisation={purchase.user_id}"
+    return url
 
 
 def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParams":

@@ -43,28 +43,9 @@ class CreditsField(forms.IntegerField):
         return credits
 
 
-class KeyForm(forms.Form):
-    # Made with the form, so that sending it twice makes one key.
-    request_id = forms.UUIDField(widget=forms.HiddenInput)
-    name = forms.CharField(
-        label=_("Name"),
-        max_length=ApiKey._meta.get_field("name").max_length,
-        help_text=_("For you, to tell it from others: “Web shop”, “Nightly job”."),
-        widget=forms.TextInput(attrs={"class": "input vTextField", "autocomplete": "off"}),
-        error_messages={"required": _("Enter a name.")},
-    )
-    scopes = forms.MultipleChoiceField(
-        label=_("What it may do"),
-        choices=ApiKey.Scope.choices,
-        widget=forms.CheckboxSelectMultiple,
-        error_messages={"required": _("Choose at least one thing that it may do.")},
-    )
-    expires_in = forms.ChoiceField(
-        label=pgettext_lazy("key", "Expires"),
-        choices=EXPIRY,
-        initial=SUGGESTED_EXPIRY,
-        widget=forms.Select(attrs={"class": "input"}),
-    )
+class LimitForm(forms.Form):
+    """So many credits a period, or no limit."""
+
     limit_credits = CreditsField(
         label=_("Spending limit"),
         required=False,
@@ -87,6 +68,37 @@ class KeyForm(forms.Form):
         widget=forms.Select(attrs={"class": "input"}),
     )
 
+    def limit(self) -> dict[str, Any]:
+        """The limit of a form that is valid, as `accounts.models.Limited` has it."""
+        typed = self.cleaned_data
+        period = typed["limit_period"] if typed["limit_credits"] else ""
+        return {"limit_credits": typed["limit_credits"], "limit_period": period}
+
+
+class KeyForm(LimitForm):
+    field_order = ("request_id", "name", "scopes", "expires_in", "limit_credits", "limit_period")
+    # Made with the form, so that sending it twice makes one key.
+    request_id = forms.UUIDField(widget=forms.HiddenInput)
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=ApiKey._meta.get_field("name").max_length,
+        help_text=_("For you, to tell it from others: “Web shop”, “Nightly job”."),
+        widget=forms.TextInput(attrs={"class": "input vTextField", "autocomplete": "off"}),
+        error_messages={"required": _("Enter a name.")},
+    )
+    scopes = forms.MultipleChoiceField(
+        label=_("What it may do"),
+        choices=ApiKey.Scope.choices,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": _("Choose at least one thing that it may do.")},
+    )
+    expires_in = forms.ChoiceField(
+        label=pgettext_lazy("key", "Expires"),
+        choices=EXPIRY,
+        initial=SUGGESTED_EXPIRY,
+        widget=forms.Select(attrs={"class": "input"}),
+    )
+
     def __init__(self, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(data, initial={"request_id": uuid.uuid4()})
 
@@ -94,11 +106,8 @@ class KeyForm(forms.Form):
         """What `keys.make` is told, of a form that is valid."""
         typed = dict(self.cleaned_data)
         days = typed.pop("expires_in")
-        limit = typed["limit_credits"]
-        return typed | {
-            "expires_at": None if days == NEVER else timezone.now() + timedelta(days=int(days)),
-            "limit_period": typed["limit_period"] if limit else "",
-        }
+        expires_at = None if days == NEVER else timezone.now() + timedelta(days=int(days))
+        return typed | self.limit() | {"expires_at": expires_at}
 
 
 class ServiceKeyForm(KeyForm):

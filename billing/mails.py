@@ -24,10 +24,11 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from accounts import preferences
+from accounts import organisations, preferences
 from accounts.models import User
 from billing.models import Mail
 
@@ -73,6 +74,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "low_balance": Kind(_("Balance is low"), frozenset({"available", "threshold", "off"})),
     # The account is gone. `email` is where it was reached, in `language`: both leave with the mail.
     "account_closed": Kind(_("Account closed"), frozenset({"email"}), frozenset({"language"})),
+    # An organisation is gone.
+    "organisation_closed": Kind(_("Organisation closed"), frozenset()),
 }
 
 
@@ -99,17 +102,26 @@ def tell(user: User, kind: str, key: str, **context: Any) -> None:
 
     `key` names the business fact (`invoice:<id>`); each kind tells it once. `context` is what the
     mail's text needs, as JSON (`KINDS`); raises `ValueError` where it is something else. Nothing
-    is told to an account that is closed.
+    is told to an account that is closed, and what is told to an organisation's, its owners and
+    billing members read, each in a mail of their own that names it.
     """
     expected = KINDS.get(kind)
     if expected is None:
         raise ValueError(f"There is no mail {kind!r}.")
     if not expected.needs <= context.keys() <= expected.needs | expected.may_have:
         raise ValueError(f"A mail {kind!r} is told {sorted(expected.needs)}: {sorted(context)}.")
-    if User.objects.filter(pk=user.pk, closed_at__isnull=False).exists():
+    account = User.objects.get(pk=user.pk)
+    if account.closed_at is not None:
         return
+    readers = [account]
+    if account.is_organisation:
+        name = account.organisation.name
+        readers = list(organisations.who_reads_for(account))
+        context["organisation"] = {"id": account.pk, "name": name}
+        key = f"{account.pk}:{key}"  # another's facts may be called the same
     Mail.objects.bulk_create(
-        [Mail(user=user, kind=kind, key=key, context=context)], ignore_conflicts=True
+        [Mail(user=reader, kind=kind, key=key, context=context) for reader in readers],
+        ignore_conflicts=True,
     )
 
 
@@ -163,12 +175,15 @@ def message_of(mail: Mail) -> EmailMultiAlternatives:
         "kind": mail.kind,
         "site_name": settings.SITE_NAME,
         "base_url": settings.BASE_URL,
+        "home": reverse("dashboard"),
     }
     headers = {
         # The same for every try, so that a mailbox can tell a repeat.
         "Message-ID": f"<{mail.pk}.{mail.created_at:%Y%m%d%H%M%S%f}@{_host()}>",
         "Auto-Submitted": "auto-generated",  # no holiday notes, please
     }
+    if "organisation" in mail.context:
+        context["home"] = reverse("organisation", args=[mail.context["organisation"]["id"]])
     if "purchased_at" in mail.context:
         context["purchased_at"] = datetime.fromisoformat(mail.context["purchased_at"])
     if "off" in mail.context:  # RFC 8058

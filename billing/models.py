@@ -97,6 +97,10 @@ class StripeCustomer(models.Model):
         settings.AUTH_USER_MODEL, models.PROTECT, related_name="stripe_customer"
     )
     email = models.EmailField(_("email address at the time"))
+    # Of an organisation.
+    name = models.CharField(
+        _("name at the time"), max_length=80, blank=True, default="", db_default=""
+    )
     stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True, null=True)  # noqa: DJ001 (unique)
     attempt = models.PositiveIntegerField(default=1)
 

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.http import (
+    Http404,
     HttpRequest,
     HttpResponse,
     HttpResponseRedirect,
@@ -23,18 +24,19 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
-from accounts import preferences
-from accounts.models import User
+from accounts import organisations, preferences
+from accounts.models import Organisation, User
 from accounts.requests import SignedInRequest
 from billing import chart, history, pricing, receipts
 from billing.api import Refusal
 from billing.checkout import live_subscription
+from billing.members import paying
 from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase, Subscription
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from billing.views import buy as buy_or_refuse
 from billing.views import is_prefetch, valid_credits
 from credits import ledger, statement
-from credits.models import Entry, Kind, Wallet
+from credits.models import Entry, Wallet
 from credits.numbers import in_digits, number, parse_credits
 
 PICKS: Final = [100, 500, 2000, 5000, 20000]
@@ -70,25 +72,38 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def buy(request: HttpRequest) -> HttpResponse:
-    """The shop: GET shows the price of `?credits=`, POST goes to the payment page."""
+    """The shop: GET shows the price of `?credits=`, POST goes to the payment page.
+
+    With `organisation`, for one that the buyer may buy for; else there is no such page.
+    """
     if request.method != "POST":
         text = in_digits(request.GET.get("credits", str(FIRST_AMOUNT)))
-        form = {"credits": text, "mode": mode_of(request.GET.get("mode"))}
+        form = {
+            "credits": text,
+            "mode": mode_of(request.GET.get("mode")),
+            "organisation": request.GET.get("organisation", ""),
+        }
+        if form["organisation"] and not request.user.is_authenticated:
+            return redirect_to_login(request.get_full_path())
         return _shop(request, form)
     preferences.answer_as_page(request)
     form = {
         "credits": in_digits(request.POST.get("credits", "")),
         "mode": mode_of(request.POST.get("mode")),
         "request_id": request.POST.get("request_id", ""),
+        "organisation": request.POST.get("organisation", ""),
     }
-    here = f"{reverse('buy')}?{urlencode({'credits': form['credits'], 'mode': form['mode']})}"
+    here = _address_of(form)
     if request.POST.get("action") == "price":  # without JavaScript
         return HttpResponseRedirect(here, status=303)
     if not request.user.is_authenticated:
         return redirect_to_login(here)
+    organisation = _organisation(request.user, form["organisation"])
     try:
+        if organisation is not None and form["mode"] != Mode.PAYMENT:
+            raise Refusal(400, "invalid_mode", _("For an organisation one buys one time."))
         url = buy_or_refuse(
-            request.user,
+            organisation.account if organisation else request.user,
             valid_credits(parse_credits(form["credits"])),
             form["mode"],
             request_id=_uuid(form["request_id"]),
@@ -97,6 +112,20 @@ def buy(request: HttpRequest) -> HttpResponse:
     except Refusal as refusal:
         return _shop(request, form, refusal)
     return HttpResponseRedirect(url, status=303)
+
+
+def _address_of(form: dict[str, Any]) -> str:
+    query = {name: form[name] for name in ("credits", "mode", "organisation") if form[name]}
+    return f"{reverse('buy')}?{urlencode(query)}"
+
+
+def _organisation(user: User, organisation_id: str) -> Organisation | None:
+    """Whom it is bought for, where that is not oneself. Raises `Http404`."""
+    if not organisation_id:
+        return None
+    if not (organisation_id.isascii() and organisation_id.isdigit() and len(organisation_id) < 16):
+        raise Http404
+    return paying(user, int(organisation_id)).organisation
 
 
 def mode_of(text: str | None) -> str:
@@ -135,8 +164,14 @@ def _shop(
     if price["error"]:
         errors.setdefault("credits", price["error"])
     subscription = live_subscription(request.user) if request.user.is_authenticated else None
-    if subscription is not None:
-        form["mode"] = Mode.PAYMENT  # one plan is all there can be
+    organisation = None
+    if isinstance(request.user, User):
+        organisation = _organisation(request.user, form["organisation"])
+    if subscription is not None or organisation is not None:
+        form["mode"] = Mode.PAYMENT  # one plan is all there can be, and an organisation has none
+    tail = f"&mode={form['mode']}"
+    if organisation is not None:
+        subscription, tail = None, f"{tail}&organisation={organisation.pk}"
     context = {
         "form": {
             **form,
@@ -148,8 +183,10 @@ def _shop(
         "problem": problem,
         **price,
         "page": "buy",
-        "next": f"{reverse('buy')}?{urlencode({'credits': form['credits'], 'mode': form['mode']})}",
+        "next": _address_of(form),
+        "tail": tail,
         "subscription": subscription,
+        "organisation": organisation,
     }
     return render(
         request, "billing/credits.html", context, status=refusal.status if refusal else 200
@@ -194,16 +231,35 @@ def _problem_title(refusal: Refusal) -> str:
 def success(request: SignedInRequest) -> HttpResponse:
     """Where Stripe sends the buyer back to. It grants nothing: it waits for the webhook to."""
     purchase_id = _uuid(request.GET.get("purchase", ""))
-    purchase = get_object_or_404(Purchase, pk=purchase_id, user=request.user)
+    purchase = get_object_or_404(Purchase.objects.select_related("user"), pk=purchase_id)
+    buyer = purchase.user
+    if not organisations.buys_for(request.user, buyer):
+        raise Http404
     context = {
         "purchase": purchase,
+        **_place_of(buyer),
         # Old news comes with no poll: what isn't here after a day is not a matter of seconds.
         "is_fresh": purchase.payable_until > timezone.now(),
     }
     if purchase.is_paid and purchase.mode == Mode.PAYMENT:
-        bought = Entry.objects.filter(wallet__user=request.user, key=f"purchase:{purchase.pk}")
-        context["receipt"] = bought.values_list("id", flat=True).first()
+        bought = Entry.objects.filter(wallet__user=buyer, key=f"purchase:{purchase.pk}")
+        entry_id = bought.values_list("id", flat=True).first()
+        if entry_id is not None and buyer.is_organisation:
+            context["receipt"] = reverse("organisation_receipt", args=[buyer.pk, entry_id])
+        elif entry_id is not None:
+            context["receipt"] = reverse("receipt", args=[entry_id])
     return render(request, "billing/success.html", context)
+
+
+def _place_of(buyer: User) -> dict[str, Any]:
+    """Where what was bought is seen: the dashboard, or an organisation's page."""
+    if not buyer.is_organisation:
+        return {"home": reverse("dashboard")}
+    return {
+        "organisation": buyer.organisation,
+        "organisation_balance": ledger.balance_of(buyer),
+        "home": reverse("organisation", args=[buyer.pk]),
+    }
 
 
 @never_cache
@@ -226,7 +282,7 @@ def dashboard(request: SignedInRequest) -> HttpResponse:
         {
             "page": "dashboard",
             **_holdings(wallet),
-            **_history(question, page),
+            **history.page_of(question, page),
             "subscription": latest_subscription(request.user),
             "pending": _open_purchases(request.user),
         },
@@ -255,22 +311,6 @@ def _holdings(wallet: Wallet | None) -> dict[str, Any]:
         "returned": sum(day.returned for day in days),
         "expiries": expiries,
         "expiring_later": later,
-    }
-
-
-def _history(question: history.Asked, page: statement.Page) -> dict[str, Any]:
-    chosen = question.chosen
-    return {
-        "chosen": chosen,
-        "has_bad_date": question.has_bad_date,
-        "kinds": [(kind.value, kind.label, kind in chosen.kinds) for kind in Kind],
-        "kinds_chosen": ", ".join(str(Kind(kind).label) for kind in chosen.kinds),
-        "lines": list(history.rows(page.lines)),
-        # Their number is told where it is known: to count a long history takes long.
-        "is_whole": not (page.newer or page.older),
-        "newer": history.query_of(chosen, after=page.newer) if page.newer else None,
-        "older": history.query_of(chosen, before=page.older) if page.older else None,
-        "csv": history.query_of(chosen),
     }
 
 
@@ -327,7 +367,11 @@ def history_csv(request: SignedInRequest) -> HttpResponse | StreamingHttpRespons
 @require_GET
 def receipt(request: SignedInRequest, entry_id: int) -> HttpResponse:
     """To Stripe's receipt or invoice of what was paid, which has a new address each time."""
-    wallet = get_object_or_404(Wallet, user=request.user)
+    return to_receipt(request, request.user, entry_id)
+
+
+def to_receipt(request: HttpRequest, owner: User, entry_id: int) -> HttpResponse:
+    wallet = get_object_or_404(Wallet, user=owner)
     entry = get_object_or_404(Entry, wallet=wallet, id=entry_id)
     if is_prefetch(request):
         return HttpResponse(status=503)  # on a click only

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from accounts import organisations
 from accounts.closing import AccountClosing
 from accounts.models import User
 from accounts.requests import SignedInRequest
@@ -192,14 +193,14 @@ def quote(request: HttpRequest) -> HttpResponse:
 @endpoint("GET", "HEAD")
 def purchase(request: SignedInRequest, purchase_id: uuid.UUID) -> HttpResponse:
     """How a purchase stands; what the success page asks until the credits are there."""
-    found = Purchase.objects.filter(pk=purchase_id, user=request.user).first()
-    if found is None:
+    found = Purchase.objects.filter(pk=purchase_id).select_related("user").first()
+    if found is None or not organisations.buys_for(request.user, found.user):
         raise Refusal(404, "not_found", _("There is no such purchase."))
     return JsonResponse(
         {
             "status": found.status,
             "credits": found.credits,
-            "balance": ledger.balance_of(request.user),
+            "balance": ledger.balance_of(found.user),
         }
     )
 

@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0010_organisations'),
-        ('billing', '0006_language_of_an_order'),
+        ('billing', '0010_names_of_customers'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
