@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Concatenate, Final, ParamSpec
 
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
 from django.http import (
-    Http404,
     HttpResponse,
     HttpResponseRedirect,
     JsonResponse,
@@ -20,7 +18,6 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import organisations
 from accounts.closing import AccountClosing
 from accounts.models import Membership
 from accounts.requests import SignedInRequest
@@ -28,6 +25,7 @@ from billing import pricing
 from billing.bulk import orders, results
 from billing.bulk.lines import LIMIT, MOST_LINES, BadLines, Line, of_file, of_text
 from billing.checkout import PriceChanged, RequestIdReused
+from billing.members import paying
 from billing.models import BulkPurchase
 from billing.pages import parse_cents
 from billing.stripe_api import StripeRefused, StripeUnavailable
@@ -45,7 +43,7 @@ P = ParamSpec("P")
 def _for_buyers(
     view: Callable[Concatenate[SignedInRequest, Membership, P], HttpResponse],
 ) -> Callable[Concatenate[SignedInRequest, int, P], HttpResponse]:
-    """A page for who buys for the organisation: strangers get a 404, other members a 403."""
+    """A page for who buys for the organisation; for others there is no such page."""
 
     @never_cache
     @login_required
@@ -53,13 +51,7 @@ def _for_buyers(
     def wrapped(
         request: SignedInRequest, organisation_id: int, *args: P.args, **kwargs: P.kwargs
     ) -> HttpResponse:
-        try:
-            member = organisations.membership_of(request.user, organisation_id)
-        except organisations.UnknownOrganisation:
-            raise Http404 from None
-        if not member.may_buy:
-            raise PermissionDenied
-        return view(request, member, *args, **kwargs)
+        return view(request, paying(request.user, organisation_id), *args, **kwargs)
 
     return wrapped
 
