@@ -20,9 +20,9 @@ from api.purchases import MOST_CENTS
 from api.reading import Asked, SentMuch, number_in_query
 from api.refusals import refusal
 from billing import checkout, pricing
-from billing.bulk import orders, results
+from billing.bulk import orders, results, terms
 from billing.bulk.lines import MOST_LINES, BadLines, Line, Problem, of_request
-from billing.models import MAX_CREDITS, BulkPurchase, Purchase
+from billing.models import MAX_CREDITS, BulkPurchase, Invoice
 from billing.pricing import CURRENCY
 
 router = Router(tags=["Bulk purchases"])
@@ -75,6 +75,41 @@ class NewBulkPurchase(NewList):
             examples=[475],
         ),
     ] = ABSENT
+    payment: Annotated[
+        Literal["checkout", "invoice"],
+        Field(
+            description=(
+                "On a payment page, or by invoice within 30 days where that is approved for the "
+                "organisation. Within its credit limit the credits come before the money."
+            )
+        ),
+    ] = "checkout"
+    po_number: Annotated[
+        str,
+        Field(
+            max_length=40,
+            pattern=r"^[^\x00-\x1f]*$",
+            description="Your order number, for the invoice.",
+            examples=["PO-2026-17"],
+        ),
+    ] = ""
+
+
+class BulkInvoice(Output):
+    """What pays for it, where that is no payment page."""
+
+    number: str | None = Field(description="null: it is being made.", examples=["A1B2-0007"])
+    status: Literal["making", "open", "paid", "uncollectible", "void"]
+    due_at: datetime | None
+
+    @classmethod
+    def of(cls, invoice: Invoice) -> Self:
+        is_made = invoice.status not in ("", "draft")
+        return cls(
+            number=invoice.number or None,
+            status=cast(Any, invoice.status if is_made else "making"),
+            due_at=invoice.due_at,
+        )
 
 
 class BulkQuote(Output):
@@ -112,11 +147,16 @@ class BulkOrder(Output):
         description="Where a person pays it. null: nothing can be paid there, any more or yet.",
         examples=["https://checkout.stripe.com/c/pay/cs_a1"],
     )
+    invoice: BulkInvoice | None = Field(description="null: it is paid on a payment page.")
     created_at: datetime
 
     @classmethod
     def of(cls, bulk: BulkPurchase) -> Self:
         progress, purchase = results.progress_of(bulk), bulk.purchase
+        invoice = getattr(bulk, "invoice", None)
+        page = purchase.open_page if purchase else ""
+        if invoice is not None:
+            page = invoice.url if invoice.status in ("open", "uncollectible") else ""
         is_over = purchase is not None and purchase.status in ("expired", "failed")
         is_unpaid = bulk.status == BulkPurchase.Status.ORDERED and is_over
         total = purchase.total if purchase else pricing.quote(bulk.credits).total
@@ -131,7 +171,8 @@ class BulkOrder(Output):
             sent=progress.sent,
             not_sent=progress.not_sent,
             purchase=purchase.pk if purchase else None,
-            url=(purchase.open_page if purchase else "") or None,
+            url=page or None,
+            invoice=BulkInvoice.of(invoice) if invoice else None,
             created_at=bulk.created_at,
         )
 
@@ -168,7 +209,8 @@ def preview(request: ProgramRequest, body: Annotated[NewList, SentMuch(...)]) ->
     summary="Buy for many",
     **operation(
         BulkOrder, *WRITING, "unknown_organisation", "invalid_lines", "price_changed",
-        "credits_owed", "account_closing", "stripe_error", "stripe_unavailable",
+        "credits_owed", "invoices_not_approved", "account_closing", "stripe_error",
+        "stripe_unavailable",
         scope=ApiKey.Scope.PURCHASES_WRITE, status=201, takes=NewBulkPurchase,
     ),
 )  # fmt: skip
@@ -185,15 +227,24 @@ def open_bulk_purchase(
     organisation = _organisation(api_key, body.organisation)
     lines = _read(api_key, body.lines)
 
-    def order() -> Purchase:
+    def order() -> BulkPurchase:
         name = uuid.uuid5(uuid.NAMESPACE_URL, f"{ledger_key(api_key, key)}:bulk")
         bulk = orders.draft(organisation, lines, by=None, id=name)
         with preferences.read_by(organisation.account):
-            return orders.order(bulk, expected_total=body.expected_total)
+            if body.payment == "checkout":
+                orders.order(bulk, expected_total=body.expected_total)
+            else:
+                terms.place(
+                    bulk, expected_total=body.expected_total, po_number=body.po_number.strip()
+                )
+        return BulkPurchase.objects.select_related("purchase", "invoice").get(pk=name)
 
-    def page_of(purchase: Purchase) -> BulkOrder:
-        checkout.payment_page(purchase)
-        return BulkOrder.of(purchase.bulk)
+    def page_of(bulk: BulkPurchase) -> BulkOrder:
+        if hasattr(bulk, "invoice"):
+            terms.make(bulk.invoice)
+        elif bulk.purchase is not None:
+            checkout.payment_page(bulk.purchase)
+        return BulkOrder.of(bulk)
 
     return begun_once(request, key, body, order, page_of, status=201)
 
@@ -304,7 +355,7 @@ def bulk_purchase(
     organisation = _organisation(request.auth, asked.organisation)
     bulk = (
         BulkPurchase.objects.filter(pk=bulk_id, organisation=organisation)
-        .select_related("purchase")
+        .select_related("purchase", "invoice")
         .first()
     )
     if bulk is None:

@@ -18,7 +18,7 @@ from accounts.closing import AccountClosed, AccountClosing
 from api.prices import A_QUOTE, Quote
 from billing import checkout
 from billing.api import Refusal
-from billing.bulk import orders
+from billing.bulk import orders, terms
 from billing.bulk.lines import BadLines
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from credits import errors
@@ -155,6 +155,11 @@ REASONS: Final = {
         "Nothing was charged; buy as many for itself first.",
         {"owed": 20},
     ),
+    "invoices_not_approved": Reason(
+        409,
+        "The organisation doesn't pay by invoice: staff approve that. Nothing was ordered.",
+        {"field": "payment"},
+    ),
     "account_closing": Reason(409, "The account is being closed. Nothing was charged."),
     "payload_too_large": Reason(413, "The body is larger than 64 KB."),
     "unsupported_media_type": Reason(415, "Send JSON with Content-Type: application/json."),
@@ -260,6 +265,8 @@ def _of_a_purchase(error: Exception) -> Refusal | None:
                 field="lines",
                 lines=[asdict(problem) for problem in problems],
             )
+        case terms.NotApproved():
+            return refusal("invoices_not_approved", field="payment")
         case orders.OwesCredits(owed=owed):
             return refusal(
                 "credits_owed",

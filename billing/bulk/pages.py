@@ -13,7 +13,6 @@ from django.http import (
     StreamingHttpResponse,
 )
 from django.shortcuts import get_object_or_404, render
-from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -22,7 +21,7 @@ from accounts.closing import AccountClosing
 from accounts.models import Membership
 from accounts.requests import SignedInRequest
 from billing import pricing
-from billing.bulk import orders, results
+from billing.bulk import orders, results, terms
 from billing.bulk.lines import LIMIT, MOST_LINES, BadLines, Line, of_file, of_text
 from billing.checkout import PriceChanged, RequestIdReused
 from billing.members import paying
@@ -36,6 +35,7 @@ LATEST: Final = 50
 """How many bulk purchases the list shows."""
 
 PROBLEMS_SHOWN: Final = 100
+PO_NUMBER_LENGTH: Final = BulkPurchase._meta.get_field("po_number").max_length or 0
 
 P = ParamSpec("P")
 
@@ -93,7 +93,7 @@ def new(request: SignedInRequest, member: Membership) -> HttpResponse:
     except AccountClosing:
         problem = _("The organisation is being closed: nothing can be bought for it.")
         return _form(request, member, request_id, problem=problem)
-    return HttpResponseRedirect(_address("bulk", bulk), status=303)
+    return HttpResponseRedirect(bulk.get_absolute_url(), status=303)
 
 
 def _lines(request: SignedInRequest) -> list[Line]:
@@ -136,18 +136,29 @@ def bulk(request: SignedInRequest, member: Membership, bulk_id: uuid.UUID) -> Ht
 @require_POST
 @_for_buyers
 def order(request: SignedInRequest, member: Membership, bulk_id: uuid.UUID) -> HttpResponse:
-    """Order the list and go to the payment page."""
+    """Order the list, and go to the payment page or have an invoice sent."""
     found = _one_of(member, bulk_id)
     # Whose form names no price has seen none.
     expected_total = parse_cents(request.POST.get("expected_total", "")) or 0
+    po_number = " ".join(request.POST.get("po_number", "").split())
+    if len(po_number) > PO_NUMBER_LENGTH or not po_number.isprintable():
+        problem = _("An order number takes up to %(most)s characters. Nothing was ordered.")
+        return _page(request, member, found, problem % {"most": PO_NUMBER_LENGTH}, status=400)
     try:
-        url = orders.pay_by_card(found, expected_total=expected_total)
+        if request.POST.get("pay") == "invoice":
+            terms.pay_by_invoice(found, expected_total=expected_total, po_number=po_number)
+            url = found.get_absolute_url()
+        else:
+            url = orders.pay_by_card(found, expected_total=expected_total)
     except PriceChanged:
         problem = _("The price has changed. Nothing was charged; look at the new one.")
         return _page(request, member, found, problem, status=409)
     except RequestIdReused:
         problem = _("It was ordered before, at another price or in another way. Look at it anew.")
         return _page(request, member, _one_of(member, bulk_id), problem, status=409)
+    except terms.NotApproved:
+        problem = _("This organisation doesn't pay by invoice (any more). Nothing was ordered.")
+        return _page(request, member, found, problem, status=409)
     except orders.OwesCredits:
         return _page(request, member, found, status=409)  # which says so
     except AccountClosing:
@@ -160,7 +171,7 @@ def order(request: SignedInRequest, member: Membership, bulk_id: uuid.UUID) -> H
         )
         return _page(request, member, _one_of(member, bulk_id), problem, status=503)
     except StripeRefused:
-        problem = _("Our payment provider has refused to open a payment page. Nothing was charged.")
+        problem = _("Our payment provider has refused this. Nothing was charged.")
         return _page(request, member, _one_of(member, bulk_id), problem, status=502)
     return HttpResponseRedirect(url, status=303)
 
@@ -186,6 +197,11 @@ def _page(
     if found.is_draft:
         context["quote"] = pricing.quote(found.credits)
         context["owed"] = ledger.standing(member.organisation.account).owed
+        context["terms"] = approved = terms.terms_of(member.organisation)
+        if approved is not None:
+            total = context["quote"].total + terms.open_total(member.organisation)
+            context["is_credited"] = total <= approved.credit_limit
+            context["po_number"] = request.POST.get("po_number", "")[:PO_NUMBER_LENGTH]
     else:
         context["progress"] = results.progress_of(found)
     return _render(request, member, "billing/bulk.html", context, status=status)
@@ -201,6 +217,7 @@ def progress(request: SignedInRequest, member: Membership, bulk_id: uuid.UUID) -
         {
             "status": found.status,
             "payment": found.purchase.status if found.purchase else None,
+            "invoice": found.invoice.status if hasattr(found, "invoice") else None,
             "done": so_far.done,
             "lines": so_far.lines,
         }
@@ -237,10 +254,6 @@ def _render(
 ) -> HttpResponse:
     context |= {"organisation": member.organisation, "page": "dashboard"}
     return render(request, template, context, status=status)
-
-
-def _address(name: str, found: BulkPurchase) -> str:
-    return reverse(name, args=[found.organisation_id, found.pk])
 
 
 def _uuid(text: str) -> uuid.UUID | None:

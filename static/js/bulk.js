@@ -11,7 +11,8 @@ const ask = async () => {
     const answer = await fetch(box.dataset.poll, { headers: { Accept: 'application/json' } });
     if (answer.ok) {
       const now = await answer.json();
-      if (now.status !== box.dataset.status || now.payment !== box.dataset.payment) {
+      const { status, payment, invoice } = box.dataset;
+      if (now.status !== status || now.payment !== payment || (now.invoice ?? '') !== invoice) {
         location.reload();
         return;
       }

@@ -1,4 +1,4 @@
-"""Buying for many by API: a list, its price, once, how far it is, and about the right organisation."""
+"""Buying for many by API: a list, its price, once, how far it is, and for the right buyer."""
 
 import uuid
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Organisation, User
-from billing.models import BulkLine, BulkPurchase, Purchase
+from billing.models import BulkLine, BulkPurchase, InvoiceTerms, Purchase
 from credits import ledger
 from tests.api.program import Program
 from tests.organisations import found, join, somebody
@@ -61,7 +61,7 @@ def test_it_is_ordered_once_under_its_key(office, acme, sandbox):
     assert opened == {
         "id": str(bulk.pk), "organisation": acme.pk, "status": "ordered", "credits": 500,
         "total": 475, "currency": "usd", "lines": 2, "sent": 0, "not_sent": 0,
-        "purchase": str(bulk.purchase_id), "url": session["url"],
+        "purchase": str(bulk.purchase_id), "url": session["url"], "invoice": None,
         "created_at": opened["created_at"],
     }  # fmt: skip
     assert office.post("bulk-purchases", "k", **fields).json() == opened
@@ -139,6 +139,25 @@ def test_a_price_that_was_not_seen_and_what_is_owed_stop_it(office, acme, sandbo
     assert refused(answer, 409, "credits_owed")["owed"] == 20
     assert everything() == before
     assert sandbox.requests() == []
+
+
+def test_on_invoice_where_staff_approve_that(office, acme, sandbox):
+    fields = {"lines": LINES, "payment": "invoice", "po_number": "PO-7"}
+    before = everything()
+    refused(office.post("bulk-purchases", "k", **fields), 409, "invoices_not_approved", "payment")
+    assert everything() == before
+    InvoiceTerms.objects.create(organisation=acme, is_approved=True)
+    opened = office.post("bulk-purchases", "k", **fields).json()
+    (at_stripe,) = sandbox.objects("invoice")
+    assert (opened["status"], opened["url"]) == ("ordered", at_stripe["hosted_invoice_url"])
+    assert (opened["invoice"]["number"], opened["invoice"]["status"]) == (
+        at_stripe["number"], "open",
+    )  # fmt: skip
+    assert office.post("bulk-purchases", "k", **fields).json() == opened
+    assert office.get(f"bulk-purchases/{opened['id']}").json()["invoice"] == opened["invoice"]
+    other = office.post("bulk-purchases", "k", **fields | {"payment": "checkout"})
+    refused(other, 409, "idempotency_key_reused", "Idempotency-Key")
+    assert len(sandbox.objects("invoice")) == 1
 
 
 def test_two_organisations(office, acme, service, make_key, sandbox):

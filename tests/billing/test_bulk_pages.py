@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.models import Organisation, Role, User
 from billing.bulk import orders
 from billing.bulk.lines import Line
-from billing.models import BulkLine, BulkPurchase, PriceTier, Purchase
+from billing.models import BulkLine, BulkPurchase, InvoiceTerms, PriceTier, Purchase
 from credits import ledger
 from tests.organisations import found, join, somebody
 from tests.shop import Shop
@@ -146,6 +146,27 @@ def test_a_price_that_was_not_seen_is_not_charged(office, acme, sandbox, seen):
     assert "The price has changed. Nothing was charged" in answer.content.decode()
     assert everything() == before
     assert sandbox.requests() == []
+
+
+def test_who_is_approved_orders_on_invoice(office, acme, sandbox):
+    bulk = draft(acme, 100, 400)
+    path, form = address("bulk_order", acme, bulk.pk), {"expected_total": "475", "pay": "invoice"}
+    assert "Or on invoice" not in office.get(bulk.get_absolute_url()).content.decode()
+    before = everything()
+    assert office.post(path, form).status_code == 409
+    assert everything() == before
+    InvoiceTerms.objects.create(organisation=acme, is_approved=True, credit_limit=475)
+    page = office.get(bulk.get_absolute_url()).content.decode()
+    assert "All lines are sent at once." in page
+    assert office.post(path, form | {"po_number": "x" * 41}).status_code == 400
+    assert everything() == before
+    answer = office.post(path, form | {"po_number": " PO  7 "})
+    assert answer["Location"] == bulk.get_absolute_url()
+    (at_stripe,) = sandbox.objects("invoice")
+    assert at_stripe["custom_fields"][0]["value"] == "PO 7"
+    page = office.get(bulk.get_absolute_url()).content.decode()
+    assert at_stripe["hosted_invoice_url"] in page
+    assert f"Invoice {at_stripe['number']}" in page
 
 
 def test_who_owes_credits_pays_those_first(office, acme, sandbox):
