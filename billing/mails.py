@@ -12,7 +12,7 @@ claim is over, under the same Message-ID.
 
 import logging
 import smtplib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -72,6 +72,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "restored": Kind(_("Credits given back"), frozenset({"credits"})),
     # What can be spent has fallen below the user's threshold; `off` is the path to no more of them.
     "low_balance": Kind(_("Balance is low"), frozenset({"available", "threshold", "off"})),
+    # An organisation has bought credits for them; `sender` is its name.
+    "bulk_received": Kind(_("Credits from an organisation"), frozenset({"credits", "sender"})),
     # The account is gone. `email` is where it was reached, in `language`: both leave with the mail.
     "account_closed": Kind(_("Account closed"), frozenset({"email"}), frozenset({"language"})),
     # An organisation is gone.
@@ -123,6 +125,20 @@ def tell(user: User, kind: str, key: str, **context: Any) -> None:
         [Mail(user=reader, kind=kind, key=key, context=context) for reader in readers],
         ignore_conflicts=True,
     )
+
+
+def tell_each(kind: str, told: Iterable[tuple[User, str, Mapping[str, Any]]]) -> None:
+    """Write many mails at once, each to a user under a key and with a context, like `tell`.
+
+    They are for users who aren't closed, and go to nobody else.
+    """
+    expected = KINDS[kind]
+    mails = []
+    for user, key, context in told:
+        if not expected.needs <= context.keys() <= expected.needs | expected.may_have:
+            raise ValueError(f"A mail {kind!r} is told {sorted(expected.needs)}.")
+        mails.append(Mail(user=user, kind=kind, key=key, context=context))
+    Mail.objects.bulk_create(mails, ignore_conflicts=True)
 
 
 def send_due() -> int:

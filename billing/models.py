@@ -448,6 +448,11 @@ class BulkPurchase(models.Model):
         return reverse("bulk", args=[self.organisation_id, self.pk])
 
     @property
+    def number(self) -> str:
+        """What histories call it by."""
+        return self.pk.hex[:8]
+
+    @property
     def is_draft(self) -> bool:
         return self.status == self.Status.DRAFT
 

@@ -1,6 +1,7 @@
 """The shop in the admin: customers, what they bought, and what Stripe said about it."""
 
 from billing.admin import (
+    bulk,
     customers,
     disputes,
     events,
@@ -14,6 +15,7 @@ from billing.admin import (
 )
 
 __all__ = [
+    "bulk",
     "customers",
     "disputes",
     "events",

@@ -12,10 +12,15 @@ from datetime import timedelta
 from typing import Any, Final
 
 from allauth.account.models import EmailAddress
+from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Lower, Now
+from django.utils import translation
+from django.utils.translation import gettext as _
 
 from accounts.models import User
+from billing import mails
 from billing.models import BulkLine, BulkPurchase, Purchase
 from credits import errors, ledger
 from credits.models import Wallet
@@ -53,10 +58,16 @@ def begin(purchase: Purchase) -> None:
     )
 
 
+def retry(chosen: QuerySet[BulkPurchase]) -> int:
+    """Have those that were put off go on at once; answers how many."""
+    waiting = chosen.filter(status=BulkPurchase.Status.DELIVERING)
+    return waiting.update(due_at=Now(), tries=0, error="")
+
+
 def deliver_due() -> int:
     """Hand out what is due, some chunks at most. Answers the number of lines."""
     done = 0
-    for _ in range(CHUNKS):
+    for _chunk in range(CHUNKS):
         count = _deliver_next()
         if count is None:
             break
@@ -176,6 +187,18 @@ def _deliver(bulk: BulkPurchase, sender: Wallet, sendings: Sequence[Sending]) ->
         of=bulk.grant_key,
         note=_note(bulk),
     )
+    mails.tell_each(
+        "bulk_received",
+        [
+            (
+                User(pk=one.wallet.user_id),
+                one.line.key,
+                {"credits": one.line.credits, "sender": bulk.organisation.name},
+            )
+            for one in sendings
+            if one.wallet
+        ],
+    )
 
 
 def _give(bulk: BulkPurchase, sender: Wallet, sendings: Sequence[Sending]) -> None:
@@ -188,8 +211,11 @@ def _give(bulk: BulkPurchase, sender: Wallet, sendings: Sequence[Sending]) -> No
 
 
 def _note(bulk: BulkPurchase) -> str:
-    """What the organisation and the recipients read in their histories: whom it is from."""
-    return bulk.organisation.name
+    """What the organisation and the recipients read in their histories."""
+    # By its number: what is booked can't be erased, and an organisation's name may have to be. Of
+    # people whose languages differ, so in the shop's.
+    with translation.override(settings.LANGUAGE_CODE):
+        return _("Bulk purchase %(number)s") % {"number": bulk.number}
 
 
 def _go_on(bulk: BulkPurchase, *, is_last: bool) -> None:

@@ -27,6 +27,7 @@ CONTEXTS = {
     "dispute_won": {"credits": 1234},
     "restored": {"credits": 1},
     "low_balance": {"available": 87, "threshold": 1000, "off": "/alerts/off/1:abc"},
+    "bulk_received": {"credits": 1234, "sender": "Acme & Söhne"},
     "account_closed": {"email": "ada@example.org"},
 }
 SITE = "http://127.0.0.1:8000"
