@@ -13,7 +13,7 @@ from django.db import transaction
 
 from accounts import closing
 from accounts.models import User
-from billing import stripe_api
+from billing import giving, stripe_api
 from billing.anonymity import anonymous, customer_ids
 from billing.checkout import expire_page
 from billing.mails import tell
@@ -133,6 +133,8 @@ def _erase(user: User, mark: datetime) -> None:
     mails = Mail.objects.filter(user=user)
     mails.filter(sent_at=None).delete()
     mails.update(context={}, error="")
+    giving.cancel_all(locked)
+    giving.forget(locked)
     # The last one: the address is in the row until it is sent, or can't be.
     tell(locked, "account_closed", "account", email=locked.email, language=locked.language)
     closing.erase(locked, mark)

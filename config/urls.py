@@ -11,7 +11,7 @@ from accounts.confirmation import ConfirmEmail, mail_sent
 from accounts.devices import devices
 from accounts.second_step import pages as second_step
 from api import reference, v1
-from billing import account_pages, alerts, key_pages, pages, plan_pages, views
+from billing import account_pages, alerts, gift_pages, key_pages, pages, plan_pages, views
 from config import errors
 from config.middleware import PROGRAMS
 from usage.pages import usage
@@ -37,6 +37,10 @@ urlpatterns = [
     path("dashboard", pages.dashboard, name="dashboard"),
     path("dashboard/history.csv", pages.history_csv, name="history_csv"),
     path("dashboard/usage", usage, name="usage"),
+    path("dashboard/gifts", gift_pages.gift_list, name="gifts"),
+    path("dashboard/gifts/<uuid:gift_id>/cancel", gift_pages.cancel, name="gift_cancel"),
+    path("gifts/<str:token>", gift_pages.gift, name="gift"),
+    path("credits/gift", gift_pages.buy_gift, name="gift_buy"),
     path("dashboard/plan", plan_pages.plan, name="plan"),
     path("dashboard/plan/change", plan_pages.change, name="plan_change"),
     path("dashboard/plan/cancel", plan_pages.cancel, name="plan_cancel"),
