@@ -86,7 +86,7 @@ def _list(
     status: int = 200,
 ) -> HttpResponse:
     if typed is not None:
-        form.initial |= {name: typed.get(name, "") for name in ("recipient", "credits", "message")}
+        form.initial.update((name, typed.get(name, "")) for name in form.fields)
     user = request.user
     now = ledger.standing(user)
     giftable = giving.giftable(user)
@@ -246,7 +246,7 @@ def buy_gift(request: SignedInRequest) -> HttpResponse:
     form = PresentForm(request.user, request.POST)
     if request.POST.get("action") == "price":  # without JavaScript
         typed = PresentForm(request.user)
-        typed.initial |= {name: request.POST.get(name, "") for name in typed.fields}
+        typed.initial.update((name, request.POST.get(name, "")) for name in typed.fields)
         return _shop(request, typed, text)
     if not form.is_valid():
         return _shop(request, form, text, status=400)

@@ -365,7 +365,7 @@ def is_over(gift: Gift) -> bool:
 
 
 def _transfer(gift: Gift) -> Transfer:
-    return Transfer.objects.get(wallet=gift.wallet_id, entry_id=gift.entry_id)
+    return Transfer.objects.get(wallet=gift.wallet_id, entry_id=gift.entry_id or 0)
 
 
 def mark_recalled(found: Iterable[ledger.Recalled]) -> list[tuple[Gift, int, bool]]:

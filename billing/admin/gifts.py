@@ -91,7 +91,11 @@ class GiftAdmin(ReadOnlyAdmin):
             messages.warning(request, _("It is not open any more. Nothing was changed."))
             return page
         LogEntry.objects.log_actions(
-            request.user.pk, [gift], CHANGE, change_message=f"Cancelled: {reason}"
+            request.user.pk,
+            Gift.objects.filter(pk=gift.pk),
+            CHANGE,
+            change_message=f"Cancelled: {reason}",
+            single_object=True,
         )
         messages.success(request, _("Cancelled: the credits are back with the sender."))
         return page

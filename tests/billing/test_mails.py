@@ -158,7 +158,7 @@ def test_each_kind_of_mail_has_text_and_html_that_say_the_same(user, settings, k
         ("low_balance", {}, "87 credits left", ["No more of these mails"], "/alerts/off/1:abc"),
         ("gift", {}, "1,234 credits for you",
          ["ada@example.com has sent you 1,234 credits as a gift.", "Happy <b>birthday</b>",
-          "What is not claimed by 1 April 2026"], "/gifts/abc"),
+          "What is not claimed by 31 March 2026"], "/gifts/abc"),
         ("gift_withdrawn", {}, "A gift was taken back",
          ["The gift of 1,234 credits from ada@example.com was not claimed"], ""),
         ("gift_claimed", {}, "Your gift was claimed",
