@@ -1,6 +1,7 @@
 """Selling: an order, and Stripe's page to pay it on."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,10 +20,19 @@ from billing.models import BulkPurchase, Mode, Purchase, Subscription
 from billing.pricing import CURRENCY, Quote, quote
 from billing.stripe_api import Clock, StripeRefused
 from billing.stripe_objects import METADATA_TYPE
+from credits import gifts
 from credits.numbers import credits_in_words
 
 if TYPE_CHECKING:
     from stripe.params.checkout import SessionCreateParams
+
+
+@dataclass(frozen=True)
+class Present:
+    """For whom an order is, by email address, and what to tell them."""
+
+    recipient: str
+    message: str
 
 
 class RequestIdReused(Exception):
@@ -52,17 +62,28 @@ def start_checkout(
     *,
     request_id: uuid.UUID | None = None,
     expected_total: int | None = None,
+    present: Present | None = None,
 ) -> str:
     """Open a payment page for this many credits and answer its address.
 
+    As a `present`, in mode payment only, they are for somebody else once they are paid.
+
     The order is on record before Stripe is called. The same `request_id` answers the same page;
     `expected_total` is what the buyer saw, in cents. Raises `RequestIdReused`, `PriceChanged`,
-    `AccountClosing`, `AlreadySubscribed`, `OrderReplaced`, `StripeUnavailable`, `StripeRefused`;
-    nothing is charged then.
+    `AccountClosing`, `AlreadySubscribed`, `OrderReplaced`, `StripeUnavailable`, `StripeRefused`,
+    `GiftRefused`; nothing is charged then.
     """
+    if present is not None:
+        to = gifts.check_address(user, present.recipient)
+        present = Present(to, gifts.check_message(present.message))
     with transaction.atomic():
         purchase = place_order(
-            user, credits, mode, request_id=request_id, expected_total=expected_total
+            user,
+            credits,
+            mode,
+            request_id=request_id,
+            expected_total=expected_total,
+            present=present,
         )
     return payment_page(purchase)
 
@@ -74,6 +95,7 @@ def place_order(
     *,
     request_id: uuid.UUID | None = None,
     expected_total: int | None = None,
+    present: Present | None = None,
 ) -> Purchase:
     """The first half of `start_checkout`, which asks nothing of Stripe: for a transaction.
 
@@ -83,7 +105,7 @@ def place_order(
     if request_id is not None:
         earlier = Purchase.objects.filter(user=user, request_id=request_id).first()
         if earlier is not None:
-            return _same_order(earlier, credits, mode, expected_total)
+            return _same_order(earlier, credits, mode, expected_total, present)
     price = quote(credits)
     if expected_total is not None and expected_total != price.total:
         raise PriceChanged(price)
@@ -98,19 +120,28 @@ def place_order(
         "currency": CURRENCY,
         "language": translation.get_language() or "",
     }
+    if present is not None:
+        order["gift"] = gifts.order_gift(user, present.recipient, credits, present.message)
     if request_id is None:
         return Purchase.objects.create(**order)
     purchase, _ = Purchase.objects.get_or_create(user=user, request_id=request_id, defaults=order)
-    return _same_order(purchase, credits, mode, expected_total)
+    return _same_order(purchase, credits, mode, expected_total, present)
 
 
 def _same_order(
-    purchase: Purchase, credits: int, mode: str, expected_total: int | None
+    purchase: Purchase,
+    credits: int,
+    mode: str,
+    expected_total: int | None,
+    present: Present | None,
 ) -> Purchase:
     # The price was fixed with the order: who expects another one now has seen another order.
     if (purchase.credits, purchase.mode) != (credits, mode) or (
         expected_total not in (None, purchase.total)
     ):
+        raise RequestIdReused
+    gift = purchase.gift
+    if present != (gift and Present(gift.recipient, gift.message)):
         raise RequestIdReused
     return purchase
 

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from accounts import preferences
-from billing import mails, stripe_api
+from billing import giving, mails, stripe_api
 from billing.fulfilment import Quarantined, buyer_of
 from billing.models import Charge, Dispute, Event, Purchase, Refund
 from billing.stripe_api import Clock
@@ -284,9 +284,17 @@ def _settle(grant: Entry, fetched: Fetched, kind: Kind, note: str) -> Entry | No
     suffix = BONUS if grant.key.endswith(BONUS) else ""
     key = f"charge:{fetched.id}:{steps.count() + 1}{suffix}"
     if target > revoked:
-        return ledger.revoke(
-            grant.wallet, target - revoked, of=grant.key, key=key, kind=kind, note=note
+        entry = ledger.revoke(
+            grant.wallet,
+            target - revoked,
+            of=grant.key,
+            key=key,
+            kind=kind,
+            note=note,
+            recall_note=giving.recall_note(kind),
         )
+        giving.tell_recalled(entry)
+        return entry
     return ledger.restore(grant.wallet, revoked - target, of=grant.key, key=key, note=note)
 
 

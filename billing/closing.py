@@ -14,7 +14,7 @@ from django.db import transaction
 from accounts import closing, organisations
 from accounts.models import User
 from accounts.organisations import LastOwner, NotAllowed
-from billing import stripe_api
+from billing import giving, stripe_api
 from billing.anonymity import anonymous, customer_ids
 from billing.bulk.orders import forget_recipient
 from billing.checkout import expire_page
@@ -175,6 +175,8 @@ def _erase(user: User, mark: datetime) -> None:
     mails = Mail.objects.filter(user=user)
     mails.filter(sent_at=None).delete()
     mails.update(context={}, error="")
+    giving.cancel_all(locked)
+    giving.forget(locked)
     if locked.is_organisation:
         tell(locked, "organisation_closed", "account")
         organisations.dissolve(locked)

@@ -35,7 +35,7 @@ from billing.models import (
     Subscription,
 )
 from credits import ledger
-from credits.models import Adjustment, Entry, Hold, Lot, Transfer, Wallet
+from credits.models import Adjustment, Entry, Gift, Hold, Lot, Transfer, Wallet
 from usage.models import Event as UsageEvent
 
 VERSION: Final = 1
@@ -158,6 +158,15 @@ def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
     yield "transfers", _rows(
         # Not whose wallet they arrived in.
         Transfer.objects.filter(wallet=wallet), "entry_id", "amount", "to_entry_id",
+    )  # fmt: skip
+    yield "gifts", _rows(
+        Gift.objects.filter(sender=user), "id", "recipient", "credits", "message", "status",
+        "recalled", "created_at", "expires_at", "closed_at",
+    )  # fmt: skip
+    yield "gifts_received", _rows(
+        # Whose they were stands in their mails.
+        Gift.objects.filter(claimed_by=user), "id", "recipient", "credits", "message", "status",
+        "recalled", "closed_at",
     )  # fmt: skip
     yield "adjustments", _rows(
         Adjustment.objects.filter(user=user), "id", "amount", "reason", "status", "answer",

@@ -13,7 +13,7 @@ from typing import Any, Final
 from django.utils import timezone
 
 from accounts.models import User
-from billing import mails
+from billing import giving, mails
 from billing.bulk import delivery
 from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, PlanChange, Purchase, StripeCustomer
 from billing.pricing import CURRENCY, quote
@@ -86,6 +86,7 @@ def fulfil_checkout(session: Mapping[str, Any]) -> None:
     else:
         _grant(purchase, purchase, f"purchase:{purchase.pk}", Kind.PURCHASE)
         _mark_paid(purchase, stripe_id(session.get("payment_intent")))
+        giving.send_bought(purchase)
 
 
 def fulfil_invoice(invoice: Mapping[str, Any], subscription_id: str, details: Any) -> None:

@@ -74,11 +74,30 @@ KINDS: Final[Mapping[str, Kind]] = {
     "low_balance": Kind(_("Balance is low"), frozenset({"available", "threshold", "off"})),
     # An organisation has bought credits for them; `sender` is its name.
     "bulk_received": Kind(_("Credits from an organisation"), frozenset({"credits", "sender"})),
+    # To the address that a gift is for: its link, and that it is not there any more.
+    "gift": Kind(
+        _("Gift"),
+        frozenset({"email", "language", "credits", "sender", "message", "link", "returns"}),
+    ),
+    "gift_withdrawn": Kind(
+        _("Gift withdrawn"), frozenset({"email", "language", "credits", "sender"})
+    ),
+    # To the sender: it was claimed; it came back, or a part of it, and `why`; it was bought, and is
+    # on its way or, where it could not be sent, in the buyer's balance.
+    "gift_claimed": Kind(_("Gift claimed"), frozenset({"credits", "to"})),
+    "gift_returned": Kind(_("Gift returned"), frozenset({"credits", "to", "why"})),
+    "gift_bought": Kind(_("Gift bought"), frozenset({"credits", "to", "is_sent"})),
+    # To who has claimed it: what is left was fetched back, since its purchase was not paid for.
+    "gift_recalled": Kind(_("Gift taken back"), frozenset({"credits", "why"})),
     # The account is gone. `email` is where it was reached, in `language`: both leave with the mail.
     "account_closed": Kind(_("Account closed"), frozenset({"email"}), frozenset({"language"})),
     # An organisation is gone.
     "organisation_closed": Kind(_("Organisation closed"), frozenset()),
 }
+
+
+ELSEWHERE: Final = ("account_closed", "gift", "gift_withdrawn")
+"""Kinds of mails that go to an address of their own, which stays in the row until they are sent."""
 
 
 def label_of(mail: Mail) -> str:
@@ -95,7 +114,7 @@ def given_up() -> QuerySet[Mail]:
 def waiting() -> QuerySet[Mail]:
     """What goes out once it is due."""
     # What was written while the account was being closed has nobody to go to.
-    has_reader = Q(user__closed_at=None) | Q(kind="account_closed")
+    has_reader = Q(user__closed_at=None) | Q(kind__in=ELSEWHERE)
     return Mail.objects.filter(has_reader, sent_at__isnull=True, tries__lt=MAX_TRIES)
 
 
@@ -200,8 +219,8 @@ def message_of(mail: Mail) -> EmailMultiAlternatives:
     }
     if "organisation" in mail.context:
         context["home"] = reverse("organisation", args=[mail.context["organisation"]["id"]])
-    if "purchased_at" in mail.context:
-        context["purchased_at"] = datetime.fromisoformat(mail.context["purchased_at"])
+    for name in {"purchased_at", "returns"} & mail.context.keys():
+        context[name] = datetime.fromisoformat(mail.context[name])
     if "off" in mail.context:  # RFC 8058
         headers["List-Unsubscribe"] = f"<{settings.BASE_URL}{mail.context['off']}>"
         headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
@@ -278,15 +297,16 @@ def _text(reply: bytes | str) -> str:
 
 
 def _without_address(context: dict[str, Any]) -> dict[str, Any]:
-    """What stays on record: of a closed account neither its address nor its language."""
-    return {name: value for name, value in context.items() if name not in {"email", "language"}}
+    """What stays on record: no address but the user's own, and no link that is somebody else's."""
+    return {name: value for name, value in context.items() if name not in _SHORT_LIVED}
+
+
+_SHORT_LIVED: Final = {"email", "language", "link", "message", "sender"}
 
 
 def send_again(mails: QuerySet[Mail]) -> int:
     """Have mails sent once more, sent or given up before. Answers how many will be.
 
-    The one about a closed account is not: nobody knows its address any more.
+    Those to an address of their own are not: nobody knows it any more.
     """
-    return mails.exclude(kind="account_closed").update(
-        due_at=Now(), tries=0, error="", sent_at=None
-    )
+    return mails.exclude(kind__in=ELSEWHERE).update(due_at=Now(), tries=0, error="", sent_at=None)

@@ -145,6 +145,15 @@ class Purchase(models.Model):
     status = models.CharField(
         _("status"), max_length=8, choices=Status.choices, default=Status.PENDING
     )
+    # For whom it was bought, if for somebody.
+    gift = models.OneToOneField(
+        "credits.Gift",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        verbose_name=_("gift"),
+        related_name="purchase",
+    )
     # Of the payment page: it is the same however often it is asked for.
     language = models.CharField(_("language"), max_length=10, blank=True, default="", db_default="")
     request_id = models.UUIDField(_("id of the request"), null=True, blank=True)

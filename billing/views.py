@@ -104,6 +104,7 @@ def buy(
     *,
     request_id: uuid.UUID | None,
     expected_total: int | None,
+    present: checkout.Present | None = None,
 ) -> str:
     """The payment page's address, or a `Refusal` that says nothing was charged."""
     try:
@@ -113,6 +114,7 @@ def buy(
             mode,
             request_id=request_id,
             expected_total=expected_total,
+            present=present,
         )
     except checkout.RequestIdReused:
         raise Refusal(

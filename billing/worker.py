@@ -17,7 +17,7 @@ from django.db import Error, OperationalError, close_old_connections, connection
 from django.utils.module_loading import import_string
 
 from accounts import devices
-from billing import abandoned, low_balance, mails
+from billing import abandoned, giving, low_balance, mails
 from billing.bulk import delivery, orders, terms
 from credits import ledger
 from outgoing import messages, sending
@@ -41,6 +41,7 @@ JOBS: Final = (
     Job("expiry", 60, ledger.expire_due),
     Job("invoices", 60, terms.finish),
     Job("low balance", 60, low_balance.Watch()),  # after what has expired
+    Job("gifts", 60, giving.return_due),
     Job("abandoned orders", 3600, abandoned.close_abandoned),
     Job("old sign-ins", 3600, devices.forget_old),
     Job("old webhooks", 3600, messages.forget_old),

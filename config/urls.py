@@ -14,6 +14,7 @@ from api import reference, v1
 from billing import (
     account_pages,
     alerts,
+    gift_pages,
     key_pages,
     organisation_pages,
     pages,
@@ -84,6 +85,10 @@ urlpatterns = [
     path("dashboard", pages.dashboard, name="dashboard"),
     path("dashboard/history.csv", pages.history_csv, name="history_csv"),
     path("dashboard/usage", usage, name="usage"),
+    path("dashboard/gifts", gift_pages.gift_list, name="gifts"),
+    path("dashboard/gifts/<uuid:gift_id>/cancel", gift_pages.cancel, name="gift_cancel"),
+    path("gifts/<str:token>", gift_pages.gift, name="gift"),
+    path("credits/gift", gift_pages.buy_gift, name="gift_buy"),
     path("dashboard/plan", plan_pages.plan, name="plan"),
     path("dashboard/plan/change", plan_pages.change, name="plan_change"),
     path("dashboard/plan/cancel", plan_pages.cancel, name="plan_cancel"),

@@ -320,25 +320,42 @@ def recalled_by(clawback: Entry) -> list[Recalled]:
         about_id=clawback.about_id,
         pk__lt=clawback.pk,
     ).aggregate(last=models.Max("pk"))["last"]
-    returns = Entry.objects.filter(
-        wallet=clawback.wallet_id,
-        kind=Kind.GIFT_RETURNED,
-        about_id=clawback.about_id,
-        pk__gt=before or 0,
-        pk__lt=clawback.pk,
-    ).order_by("pk")
-    return [_recalled(entry) for entry in returns]
-
-
-def _recalled(returned: Entry) -> Recalled:
-    transfer = Transfer.objects.get(to_wallet=returned.wallet_id, to_entry_id=returned.pk)
-    sent = Entry.objects.get(wallet=transfer.wallet_id, pk=transfer.entry_id)
-    if sent.kind == Kind.GIFT_SENT:
-        return Recalled(returned.amount, transfer, None)
-    gift = Transfer.objects.select_related("to_wallet").get(
-        to_wallet=sent.wallet_id, to_entry_id=sent.about_id
-    )
-    return Recalled(returned.amount, gift, gift.to_wallet)
+    returns = {
+        entry.pk: entry
+        for entry in Entry.objects.filter(
+            wallet=clawback.wallet_id,
+            kind=Kind.GIFT_RETURNED,
+            about_id=clawback.about_id,
+            pk__gt=before or 0,
+            pk__lt=clawback.pk,
+        )
+    }
+    if not returns:
+        return []
+    ways = Transfer.objects.filter(to_wallet=clawback.wallet_id, to_entry_id__in=returns)
+    ways = ways.order_by("to_entry_id")
+    # What left a wallet where it had arrived is about the entry that had brought it there.
+    taken = {
+        entry.pk: entry
+        for entry in Entry.objects.filter(
+            pk__in=[way.entry_id for way in ways], kind=Kind.GIFT_RECALLED
+        )
+    }
+    gifts = {
+        (gift.to_wallet_id, gift.to_entry_id): gift
+        for gift in Transfer.objects.filter(
+            to_wallet__in={entry.wallet_id for entry in taken.values()},
+            to_entry_id__in=[entry.about_id for entry in taken.values()],
+        ).select_related("to_wallet__user")
+    }
+    recalled = []
+    for way in ways:
+        if (left := taken.get(way.entry_id)) is None:
+            recalled.append(Recalled(way.amount, way, None))
+        else:
+            gift = gifts[left.wallet_id, left.about_id]
+            recalled.append(Recalled(way.amount, gift, gift.to_wallet))
+    return recalled
 
 
 def restore(

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0006_language_of_an_order'),
+        ('billing', '0009_gifts'),
     ]
 
     operations = [

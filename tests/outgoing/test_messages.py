@@ -91,9 +91,8 @@ def test_a_life_of_a_wallet_is_told_entry_by_entry(endpoint, user, other_user, w
         "credits.adjusted", "credits.revoked", "credits.depleted", "credits.received",
         "credits.revoked", "credits.restored", "credits.revoked",
     ]  # fmt: skip
-    assert sorted(payload["data"]["entry"] for payload in told()) == sorted(
-        Entry.objects.values_list("pk", flat=True)
-    )
+    entries = [one["data"]["entry"] for one in told() if one["type"] != "credits.depleted"]
+    assert sorted(entries) == sorted(Entry.objects.values_list("pk", flat=True))
     recalled, revoked, repaid = told("credits.revoked")
     assert (recalled["data"]["user"], recalled["data"]["amount"]) == (other_user.pk, -20)
     assert (revoked["data"]["amount"], revoked["data"]["owed"]) == (-70, 30)
