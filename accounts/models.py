@@ -81,6 +81,11 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.email
 
+    @property
+    def known_as(self) -> str:
+        """What others are told of whom something is from: an address, or an organisation's name."""
+        return self.organisation.name if self.is_organisation else self.email
+
 
 class Session(AbstractBaseSession):
     """A session that knows whose it is, so that all of somebody's can be ended."""

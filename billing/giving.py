@@ -4,7 +4,7 @@ Mails to whom a gift is for go to its address, which may have no account; so the
 sender's, with that address until they are sent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from accounts.models import User
 from billing import mails
 from billing.models import Charge, Mail, Purchase
 from credits import gifts, ledger
-from credits.models import Entry, Gift, Kind
+from credits.models import Entry, Gift, Kind, Wallet
 
 UNDER_WAY = ("needs_response", "under_review", "warning_needs_response", "warning_under_review")
 """How a dispute stands that may still take the payment back."""
@@ -76,23 +76,39 @@ def send_bought(purchase: Purchase) -> None:
         mails.tell(gift.sender, "gift_bought", _key(gift), **told)
 
 
+def hand_out(wallet: Wallet, lines: Sequence[gifts.Line], *, of: str, note: str) -> None:
+    """Send what a grant has brought to many who have no account, and mail the links.
+
+    All or nothing. Raises what `gifts.send_many` does.
+    """
+    told = []
+    for gift, token in gifts.send_many(wallet, lines, of=of, note=note):
+        reader = {"email": gift.recipient, "language": gift.sender.language}
+        context = {**reader, "credits": gift.credits, **_link(gift, token)}
+        told.append((gift.sender, _key(gift), context))
+    mails.tell_each("gift", told)
+
+
 def _mail_link(gift: Gift, token: str) -> None:
-    _tell_recipient(
-        gift,
-        "gift",
-        sender=gift.sender.email,
-        message=gift.message,
-        link=reverse("gift", args=[token]),
-        returns=gift.expires_at.isoformat() if gift.expires_at else "",
-    )
+    _tell_recipient(gift, "gift", **_link(gift, token))
+
+
+def _link(gift: Gift, token: str) -> dict[str, Any]:
+    return {
+        "sender": gift.sender.known_as,
+        "message": gift.message,
+        "link": reverse("gift", args=[token]),
+        "returns": gift.expires_at.isoformat() if gift.expires_at else "",
+    }
 
 
 @transaction.atomic
 def claim(user: User, token: str) -> Gift:
     """Raises what `gifts.claim_gift` does."""
     gift = gifts.claim_gift(user, token)
-    told = {"credits": gift.credits, "to": gift.recipient}
-    mails.tell(gift.sender, "gift_claimed", _key(gift), **told)
+    if not gift.sender.is_organisation:
+        told = {"credits": gift.credits, "to": gift.recipient}
+        mails.tell(gift.sender, "gift_claimed", _key(gift), **told)
     return gift
 
 
@@ -106,7 +122,7 @@ def cancel_all(sender: User) -> None:
     """What is still open goes back, since the account is about to be closed."""
     for gift in gifts.open_of(sender):
         gifts.cancel_gift(gift)
-        _tell_recipient(gift, "gift_withdrawn", sender=sender.email)
+        _tell_recipient(gift, "gift_withdrawn", sender=sender.known_as)
 
 
 def forget(user: User) -> None:
@@ -132,11 +148,13 @@ def return_due() -> int:
 
 def _tell_return(gift: Gift) -> Gift:
     _tell_sender(gift, "staff" if gift.cancelled_by_id else gift.status, gift.credits, _key(gift))
-    _tell_recipient(gift, "gift_withdrawn", sender=gift.sender.email)
+    _tell_recipient(gift, "gift_withdrawn", sender=gift.sender.known_as)
     return gift
 
 
 def _tell_sender(gift: Gift, why: str, credits: int, key: str) -> None:
+    if gift.sender.is_organisation:
+        return  # its page of the bulk purchase tells, of a thousand at once
     told = {"credits": credits, "to": gift.recipient, "why": why}
     mails.tell(gift.sender, "gift_returned", key, **told)
 
@@ -157,7 +175,7 @@ def tell_recalled(clawback: Entry) -> None:
         key = f"{_key(gift)}:{clawback.pk}"
         _tell_sender(gift, clawback.kind, credits, key)
         if not was_claimed:
-            _tell_recipient(gift, "gift_withdrawn", sender=gift.sender.email)
+            _tell_recipient(gift, "gift_withdrawn", sender=gift.sender.known_as)
     _tell_those_who_had_it(found, clawback)
 
 

@@ -126,16 +126,12 @@ def tell(user: User, kind: str, key: str, **context: Any) -> None:
     is told to an account that is closed, and what is told to an organisation's, its owners and
     billing members read, each in a mail of their own that names it.
     """
-    expected = KINDS.get(kind)
-    if expected is None:
-        raise ValueError(f"There is no mail {kind!r}.")
-    if not expected.needs <= context.keys() <= expected.needs | expected.may_have:
-        raise ValueError(f"A mail {kind!r} is told {sorted(expected.needs)}: {sorted(context)}.")
+    _check(kind, context)
     account = User.objects.get(pk=user.pk)
     if account.closed_at is not None:
         return
     readers = [account]
-    if account.is_organisation:
+    if account.is_organisation and kind not in ELSEWHERE:
         name = account.organisation.name
         readers = list(organisations.who_reads_for(account))
         context["organisation"] = {"id": account.pk, "name": name}
@@ -149,15 +145,21 @@ def tell(user: User, kind: str, key: str, **context: Any) -> None:
 def tell_each(kind: str, told: Iterable[tuple[User, str, Mapping[str, Any]]]) -> None:
     """Write many mails at once, each to a user under a key and with a context, like `tell`.
 
-    They are for users who aren't closed, and go to nobody else.
+    For users whose accounts are known to be open; an organisation's readers are told by `tell`.
     """
-    expected = KINDS[kind]
     mails = []
     for user, key, context in told:
-        if not expected.needs <= context.keys() <= expected.needs | expected.may_have:
-            raise ValueError(f"A mail {kind!r} is told {sorted(expected.needs)}.")
+        _check(kind, context)
         mails.append(Mail(user=user, kind=kind, key=key, context=context))
     Mail.objects.bulk_create(mails, ignore_conflicts=True)
+
+
+def _check(kind: str, context: Mapping[str, Any]) -> None:
+    expected = KINDS.get(kind)
+    if expected is None:
+        raise ValueError(f"There is no mail {kind!r}.")
+    if not expected.needs <= context.keys() <= expected.needs | expected.may_have:
+        raise ValueError(f"A mail {kind!r} is told {sorted(expected.needs)}: {sorted(context)}.")
 
 
 def send_due() -> int:

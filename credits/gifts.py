@@ -12,6 +12,7 @@ import hashlib
 import secrets
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -28,7 +29,7 @@ from django.utils.translation import gettext as _
 from accounts import closing
 from accounts.models import User
 from credits import errors, ledger
-from credits.models import Gift, Transfer
+from credits.models import Gift, Transfer, Wallet
 
 LONGEST_MESSAGE: Final = 500
 DAY: Final = timedelta(days=1)
@@ -209,11 +210,15 @@ def _send(gift: Gift, only: ledger.Giftable) -> str:
         gift.wallet, gift.credits, key=f"gift:{gift.pk}", note=_note(gift), only=only
     )
     token = secrets.token_urlsafe(32)
-    gift.token_hash = _hash(token)
     gift.entry_id = transfer.entry_id
+    _open(gift, token)
+    return token
+
+
+def _open(gift: Gift, token: str) -> None:
+    gift.token_hash = _hash(token)
     gift.status = Gift.Status.OPEN
     gift.expires_at = timezone.now() + timedelta(days=settings.GIFTS_RETURN_AFTER_DAYS)
-    return token
 
 
 def _note(gift: Gift) -> str:
@@ -264,6 +269,46 @@ def send_ordered(gift: Gift, *, of: str) -> str | None:
     gift.created_at = timezone.now()
     gift.save()
     return token
+
+
+# --- To many at once --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """So many credits for whoever has an address, once under the key."""
+
+    recipient: str
+    credits: int
+    key: str
+
+
+def send_many(
+    wallet: Wallet, lines: Sequence[Line], *, of: str, note: str
+) -> list[tuple[Gift, str]]:
+    """Send out of what a grant brought, the one with the key `of`, all lines or none.
+
+    Call it in a transaction. Neither caps nor the age of credits count: they were bought for this.
+    Answers the gifts, each with what its link ends with; one that was sent before keeps the link
+    that was told then. Raises what `ledger.send_each` does.
+    """
+    parcels = [ledger.Parcel(line.credits, line.key) for line in lines]
+    entries = ledger.send_each(wallet, parcels, of=of, note=note)
+    sent = []
+    for line, entry_id in zip(lines, entries, strict=True):
+        token = secrets.token_urlsafe(32)
+        gift = Gift(
+            id=uuid.uuid5(uuid.NAMESPACE_URL, f"{wallet.pk}:{line.key}"),
+            sender=wallet.user,
+            wallet=wallet,
+            recipient=line.recipient,
+            credits=line.credits,
+            entry_id=entry_id,
+        )
+        _open(gift, token)
+        sent.append((gift, token))
+    Gift.objects.bulk_create([gift for gift, _token in sent], ignore_conflicts=True)
+    return sent
 
 
 # --- What becomes of it -------------------------------------------------------------------------
@@ -402,7 +447,11 @@ def sent_by(user: User) -> QuerySet[Gift]:
 
 
 def received_by(user: User) -> QuerySet[Gift]:
-    return Gift.objects.filter(claimed_by=user).select_related("sender").order_by("-closed_at")
+    return (
+        Gift.objects.filter(claimed_by=user)
+        .select_related("sender__organisation")
+        .order_by("-closed_at")
+    )
 
 
 def forget(user: User) -> None:

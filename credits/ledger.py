@@ -547,11 +547,11 @@ class Parcel:
 
 def send_each(
     wallet: Wallet, parcels: Sequence[Parcel], *, of: str, note: str = "", actor: User | None = None
-) -> list[Transfer]:
+) -> list[int]:
     """Move credits of one grant, with the key `of`, into escrow, each parcel by itself.
 
-    All or nothing, in one statement; a parcel that was sent before is not sent again. Answers
-    their transfers, in their order. Raises `NotGiftable`, `CreditsOwed`, `UnknownGrant`,
+    All or nothing, in one statement; a parcel that was sent before is not sent again. Answers the
+    ids of their entries, in their order. Raises `NotGiftable`, `CreditsOwed`, `UnknownGrant`,
     `InvalidTerms`.
     """
     if not 0 < len(parcels) <= MOST_LINES:
@@ -573,11 +573,7 @@ def send_each(
         ],
         sum(parcel.credits for parcel in parcels),
     )
-    made = {
-        transfer.entry_id: transfer
-        for transfer in Transfer.objects.filter(wallet=wallet, entry_id__in=sent)
-    }
-    return [made[entry_id] for entry_id in sent]
+    return list(sent)
 
 
 def lock(wallets: Iterable[Wallet]) -> None:

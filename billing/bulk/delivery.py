@@ -20,9 +20,9 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 
 from accounts.models import User
-from billing import mails
+from billing import giving, mails
 from billing.models import BulkLine, BulkPurchase, Purchase
-from credits import errors, ledger
+from credits import errors, gifts, ledger
 from credits.models import Wallet
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def _deliver_next() -> int | None:
         with transaction.atomic():
             bulk = (
                 BulkPurchase.objects.select_for_update(skip_locked=True, of=("self",))
-                .select_related("organisation__account", "invoice")
+                .select_related("organisation__account__organisation", "invoice")
                 .filter(status=BulkPurchase.Status.DELIVERING, due_at__lte=Now())
                 .order_by("due_at", "pk")
                 .first()
@@ -109,9 +109,10 @@ def _put_off(bulk: BulkPurchase, error: Exception) -> None:
 def _deliver_chunk(bulk: BulkPurchase) -> int:
     """Deal with the next lines of a bulk purchase that is locked. Answers how many."""
     lines = list(bulk.lines.filter(status=Status.WAITING).order_by("number")[:CHUNK])
-    sender = ledger.wallet_of(bulk.organisation.account)
-    users = _users_of(lines)
-    wallets = ledger.wallets_of(users.values())
+    users, account = _users_of(lines), bulk.organisation.account
+    wallets = ledger.wallets_of({*users.values(), account.pk})
+    sender = wallets[account.pk]
+    sender.user = account
     at_once = [Sending(line, wallets[users[line.pk]]) for line in lines if line.pk in users]
     to_claim = [Sending(line, None) for line in lines if line.pk not in users and line.email]
     refused = {line.pk: Reason.NO_USER for line in lines if line.pk not in users and not line.email}
@@ -202,9 +203,9 @@ def _deliver(bulk: BulkPurchase, sender: Wallet, sendings: Sequence[Sending]) ->
 
 
 def _give(bulk: BulkPurchase, sender: Wallet, sendings: Sequence[Sending]) -> None:
-    ledger.send_each(
+    giving.hand_out(
         sender,
-        [ledger.Parcel(one.line.credits, one.line.key) for one in sendings],
+        [gifts.Line(one.line.email, one.line.credits, one.line.key) for one in sendings],
         of=bulk.grant_key,
         note=_note(bulk),
     )

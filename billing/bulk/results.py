@@ -58,7 +58,7 @@ class Result:
     @property
     def label(self) -> str:
         if self.status == "returned":
-            return _("Came back: nobody claimed it")
+            return _("Came back, unclaimed")
         return str(Status(self.line.status).label)
 
     @property

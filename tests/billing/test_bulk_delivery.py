@@ -10,11 +10,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Organisation, User
+from billing import giving
 from billing.bulk import delivery, orders, results
 from billing.bulk.lines import Line
 from billing.models import BulkLine, BulkPurchase, Mail, Purchase
 from credits import ledger
-from credits.models import Entry, Transfer
+from credits.models import Entry, Gift, Transfer
 from tests.organisations import found, somebody
 from tests.shop import Shop
 
@@ -100,6 +101,11 @@ def test_who_has_an_account_gets_them_at_once_and_others_a_gift(acme, shop):
     assert (entry.kind, entry.note, entry.key) == ("gift_received", note, f"bulk:{bulk.pk}:1")
     (mail,) = Mail.objects.filter(user=ann)
     assert (mail.kind, mail.context) == ("bulk_received", {"credits": 100, "sender": "Acme Ltd"})
+    gift = Gift.objects.get(recipient="nobody@example.com")
+    assert (gift.sender, gift.credits, gift.status) == (acme.account, 150, "open")
+    to_claim = Mail.objects.filter(kind="gift")
+    assert {mail.context["email"] for mail in to_claim} == {"nobody@example.com", "eve@example.com"}
+    assert {mail.context["sender"] for mail in to_claim} == {"Acme Ltd"}
     # Its events once more, and the worker once more.
     shop.told = 0
     shop.tell()
@@ -131,6 +137,28 @@ def test_a_thousand_lines_take_few_queries_and_seconds(acme):
     assert set(statuses(bulk)) == {(n, "sent", "") for n in range(1, 1001)}
     assert ledger.balance_of(acme.account) == 0
     assert Entry.objects.filter(kind="gift_received").count() == 500
+
+
+def claim(recipient: str, user: User) -> None:
+    link = Mail.objects.get(kind="gift", context__email=recipient).context["link"]
+    giving.claim(user, link.rpartition("/")[2])
+
+
+def test_gifts_are_claimed_by_who_has_the_address_or_come_back(acme, settings):
+    bulk = paid(acme, [Line(1, 10, "zoe@example.com"), Line(2, 20, "max@example.com")])
+    deliver_all()
+    zoe = somebody("zoe")
+    claim("zoe@example.com", zoe)
+    assert ledger.balance_of(zoe) == 10
+    Gift.objects.filter(status="open").update(expires_at=timezone.now())
+    assert giving.return_due() == 1
+    assert ledger.balance_of(acme.account) == 20
+    told = [(found.status, found.label) for found in results.page_of(bulk)[0]]
+    assert told == [("sent", "Sent"), ("returned", "Came back, unclaimed")]
+    # Acme's people get no mail for each of a thousand; whoever the gift was for does.
+    assert set(Mail.objects.values_list("kind", "user")) == {
+        ("gift", acme.pk), ("gift_withdrawn", acme.pk),
+    }  # fmt: skip
 
 
 def test_a_crash_between_chunks_sends_nothing_twice(acme):
