@@ -178,7 +178,7 @@ def _erase(user: User, mark: datetime) -> None:
     giving.cancel_all(locked)
     giving.forget(locked)
     if locked.is_organisation:
-        tell(locked, "organisation_closed", "account")
+        tell(locked, "organisation_closed", "account", name=locked.organisation.name)
         organisations.dissolve(locked)
     else:
         # The last one: the address is in the row until it is sent, or can't be.

@@ -20,7 +20,15 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model, QuerySet
 from django.utils import timezone
 
-from accounts.models import ApiKey, ApiKeySpending, Session, User
+from accounts.models import (
+    ApiKey,
+    ApiKeySpending,
+    Drawing,
+    Invitation,
+    Membership,
+    Session,
+    User,
+)
 from billing.anonymity import customer_ids
 from billing.models import (
     BalanceAlert,
@@ -178,6 +186,17 @@ def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
     )  # fmt: skip
     yield "api_key_spending", _rows(
         ApiKeySpending.objects.filter(key__user=user), "id", "key_id", "begins_on", "credits",
+    )  # fmt: skip
+    yield "memberships", _rows(
+        Membership.objects.filter(user=user), "id", "organisation_id", "organisation__name",
+        "role", "limit_credits", "limit_period", "joined_at",
+    )  # fmt: skip
+    yield "drawn_on_organisations", _rows(
+        Drawing.objects.filter(user=user), "id", "organisation_id", "day", "credits",
+    )  # fmt: skip
+    yield "invitations_sent", _rows(
+        Invitation.objects.filter(invited_by=user), "id", "organisation_id", "email", "role",
+        "created_at", "expires_at",
     )  # fmt: skip
     yield "usage_events", _rows(
         UsageEvent.objects.filter(user=user), "id", "meter__code", "key", "quantity", "at",

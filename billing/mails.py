@@ -92,7 +92,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     # The account is gone. `email` is where it was reached, in `language`: both leave with the mail.
     "account_closed": Kind(_("Account closed"), frozenset({"email"}), frozenset({"language"})),
     # An organisation is gone.
-    "organisation_closed": Kind(_("Organisation closed"), frozenset()),
+    "organisation_closed": Kind(_("Organisation closed"), frozenset({"name"})),
 }
 
 

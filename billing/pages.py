@@ -383,4 +383,8 @@ def to_receipt(request: HttpRequest, owner: User, entry_id: int) -> HttpResponse
         status = 503
     except StripeRefused:
         status = 502
-    return render(request, "billing/no_receipt.html", {"is_down": status != 404}, status=status)
+    context = {
+        "is_down": status != 404,
+        "organisation": owner.organisation if owner.is_organisation else None,
+    }
+    return render(request, "billing/no_receipt.html", context, status=status)

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import Error, OperationalError, close_old_connections, connection
 from django.utils.module_loading import import_string
 
-from accounts import devices
+from accounts import devices, organisations
 from billing import abandoned, giving, low_balance, mails
 from billing.bulk import delivery, orders, terms
 from credits import ledger
@@ -45,6 +45,7 @@ JOBS: Final = (
     Job("abandoned orders", 3600, abandoned.close_abandoned),
     Job("old sign-ins", 3600, devices.forget_old),
     Job("old webhooks", 3600, messages.forget_old),
+    Job("old invitations", 3600, organisations.forget_expired),
     Job("old lists", 3600, orders.forget_drafts),
 )
 

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts import keys, preferences
+from accounts import keys, organisations, preferences
 from accounts.models import ApiKey, User
 from billing import export, mails
 from billing.models import (
@@ -25,6 +25,7 @@ from billing.models import (
 )
 from credits import ledger
 from credits.models import Adjustment, Wallet
+from tests.organisations import found
 from usage.models import Event as UsageEvent
 from usage.models import Meter
 
@@ -33,8 +34,8 @@ URL = "/dashboard/account/export"
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 LISTS = [
     "purchases", "subscriptions", "plan_changes", "charges", "disputes", "refunds", "entries",
-    "lots", "holds", "transfers", "adjustments", "api_keys", "api_key_spending", "usage_events",
-    "mails", "stripe_events",
+    "lots", "holds", "transfers", "adjustments", "api_keys", "api_key_spending", "memberships",
+    "drawn_on_organisations", "invitations_sent", "usage_events", "mails", "stripe_events",
 ]  # fmt: skip
 
 
@@ -90,6 +91,9 @@ def fill(user: User, mark: str, staff: User) -> None:
         limit_credits=50, limit_period="day",
     )  # fmt: skip
     keys.charge(key, 20)
+    organisation = found(user, f"{mark} Ltd")
+    organisations.invite(organisation.pk, by=user, email=f"x@{mark}.example", role="member")
+    organisations.draw(user, organisation.pk, 7)
     secret = {"secret": f"{mark} secret", "name": f"app of {mark}"}
     Authenticator.objects.create(user=user, type="totp", data=secret, created_at=DAY)
     Event.objects.create(
@@ -150,6 +154,10 @@ def test_it_is_everything_about_oneself(browser, user, other_user, staff):
         key.pk,
         20,
     )
+    assert data["memberships"][0]["organisation_name"] == "ada Ltd"
+    assert data["memberships"][0]["role"] == "owner"
+    assert data["drawn_on_organisations"][0]["credits"] == 7
+    assert data["invitations_sent"][0]["email"] == "x@ada.example"
     used = data["usage_events"][0]
     assert (used["meter_code"], used["key"], used["quantity"]) == ("m", "usage-ada", 5)
     event = data["stripe_events"][0]
@@ -164,7 +172,9 @@ def test_every_column_is_thought_of(browser, user, staff):
         "billing_balancealert", "billing_mail", "mfa_authenticator",
         "billing_purchase", "billing_stripecustomer", "billing_subscription", "credits_adjustment",
         "credits_wallet", "socialaccount_socialaccount", "usersessions_usersession",
-        "usage_event",
+        "usage_event", "accounts_membership", "accounts_drawing", "accounts_invitation",
+        # An organisation's are in nobody's export; its members' entries have their names beside.
+        "accounts_organisation", "api_memberhold",
         # Sums of these events.
         "usage_day", "usage_month",
         # What the owner's product was told of these entries and plans, for thirty days.

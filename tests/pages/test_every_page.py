@@ -21,6 +21,10 @@ NO_PAGES = {
     "dashboard/history.csv": "a file",
     "dashboard/account/export": "a file",
     "dashboard/plan/resume": "a button",
+    "dashboard/organisations/<int:organisation_id>/history.csv": "a file",
+    "dashboard/organisations/<int:organisation_id>/invitations/<int:invitation_id>/take-back": (
+        "a button"
+    ),
     "api/billing/dynamic-checkout": "JSON",
     "api/billing/quote": "JSON",
     "api/billing/purchases/<uuid:purchase_id>": "JSON",
