@@ -221,7 +221,7 @@ def open_bulk_purchase(
 
     A bad line stops all of it. When it is paid, each recipient with a confirmed address here has
     the credits at once and everybody else a mail to claim them; both are `sent`, so that nobody
-    learns who has an account. What nobody claims in 30 days comes back to the organisation.
+    learns who has an account. What nobody claims in time comes back to the organisation.
     """
     api_key = request.auth
     organisation = _organisation(api_key, body.organisation)

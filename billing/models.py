@@ -396,8 +396,8 @@ class BulkPurchase(models.Model):
     class Status(models.TextChoices):
         DRAFT = "draft", _("Not ordered")
         ORDERED = "ordered", _("Waiting for payment")
-        DELIVERING = "delivering", _("Being handed out")
-        DONE = "done", _("Handed out")
+        DELIVERING = "delivering", _("Being sent")
+        DONE = "done", _("Done")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organisation = models.ForeignKey(

@@ -307,7 +307,7 @@ def procurer(user: User) -> Places:
 
 def _found(owner: User, name: str) -> Organisation:
     return organisations.found(
-        owner, name=name, billing_email=f"billing@{LONG_EMAIL}", request_id=uuid.uuid4()
+        owner, name=name, billing_email=f"billing.{LONG_EMAIL}", request_id=uuid.uuid4()
     )
 
 

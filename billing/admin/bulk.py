@@ -18,6 +18,7 @@ from credits.numbers import number
 
 @admin.register(BulkPurchase)
 class BulkPurchaseAdmin(ReadOnlyAdmin):
+    view_on_site = False  # it is the organisation's page
     grouped_credits = grouped(BulkPurchase, "credits")
     grouped_lines = grouped(BulkPurchase, "lines_count")
     created_time = moment(BulkPurchase, "created_at")

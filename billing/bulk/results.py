@@ -17,7 +17,7 @@ from billing.history import inert
 from billing.models import BulkLine, BulkPurchase
 from credits.models import Entry, Transfer
 
-PAGE: Final = 50
+PAGE: Final = 25
 """Lines of a page."""
 
 BATCH: Final = 500

@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
             name='BulkPurchase',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('status', models.CharField(choices=[('draft', 'Not ordered'), ('ordered', 'Waiting for payment'), ('delivering', 'Being handed out'), ('done', 'Handed out')], default='draft', max_length=10, verbose_name='status')),
+                ('status', models.CharField(choices=[('draft', 'Not ordered'), ('ordered', 'Waiting for payment'), ('delivering', 'Being sent'), ('done', 'Done')], default='draft', max_length=10, verbose_name='status')),
                 ('credits', models.PositiveIntegerField(verbose_name='credits')),
                 ('lines_count', models.PositiveIntegerField(verbose_name='lines')),
                 ('po_number', models.CharField(blank=True, max_length=40, verbose_name='order number')),
