@@ -50,6 +50,7 @@ Credits = Annotated[
         examples=[5],
     ),
 ]
+Cents = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
 Note = Annotated[
     str,
     Field(

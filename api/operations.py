@@ -22,7 +22,7 @@ TITLES: Final = {
     415: "Not JSON",
     422: "A field is missing or wrong",
     429: "Too fast: wait for Retry-After",
-    502: "Payments can't be opened",
+    502: "No payment page could be opened",
     503: "Not just now: the same request may be made again after Retry-After",
 }
 

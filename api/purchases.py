@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import datetime
-from typing import Annotated, Final, Literal, Self, cast
+from typing import Annotated, Literal, Self, cast
 
 from django.db.models import Q, QuerySet
 from django.http import HttpResponse
@@ -14,7 +14,7 @@ from accounts.models import ApiKey, User
 from api.admission import ProgramRequest, whose
 from api.answers import begun_once, ledger_key
 from api.entries import PageSize
-from api.fields import ABSENT, IdempotencyKey, Input, Output, UserField, Whose
+from api.fields import ABSENT, Cents, IdempotencyKey, Input, Output, UserField, Whose
 from api.operations import WRITING, operation
 from api.reading import Asked, Sent
 from api.refusals import refusal
@@ -25,9 +25,6 @@ router = Router(tags=["Purchases"])
 
 # Inline in the schema, which has another Mode by name: that of a price list.
 PurchaseMode = Literal["payment", "subscription"]
-MOST_CENTS: Final = 99_999_999
-"""The most that Stripe charges at once."""
-
 Status = Literal[
     "pending", "settling", "paid", "refunded", "expired", "failed", "review", "settled"
 ]
@@ -46,10 +43,8 @@ class NewPurchase(Input):
     ]
     mode: Annotated[PurchaseMode, Field(description="Once, or as many every month.")] = "payment"
     expected_total: Annotated[
-        int,
+        Cents,
         Field(
-            ge=1,
-            le=MOST_CENTS,
             description="What the buyer was shown, in cents. Another price is refused.",
             examples=[475],
         ),
@@ -129,7 +124,7 @@ def _returned(charge: Charge) -> int:
 def open_purchase(
     request: ProgramRequest, key: IdempotencyKey, body: Annotated[NewPurchase, Sent(...)]
 ) -> HttpResponse:
-    """Make a page on which the user buys credits, and send them to its `url`.
+    """Open a page on which a user buys credits, and answer its `url` to send them to.
 
     Nothing is charged by this: a person pays there, and sees what it costs. The credits arrive when
     the payment is confirmed, whether or not the buyer comes back.
@@ -156,13 +151,10 @@ def open_purchase(
 
 
 def _check_range(credits: int) -> None:
-    words = "Nothing was charged."
-    if credits < MIN_CREDITS:
-        words = f"The smallest purchase is {MIN_CREDITS} credits. {words}"
-    elif credits > MAX_CREDITS:
-        words = f"The largest purchase is {MAX_CREDITS} credits. {words}"
-    else:
+    if MIN_CREDITS <= credits <= MAX_CREDITS:
         return
+    which, limit = ("smallest", MIN_CREDITS) if credits < MIN_CREDITS else ("largest", MAX_CREDITS)
+    words = f"The {which} purchase is {limit} credits. Nothing was charged."
     raise refusal("credits_out_of_range", words, field="credits")
 
 

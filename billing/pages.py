@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.http import (
@@ -226,10 +227,22 @@ def _problem_title(refusal: Refusal) -> str:
 
 
 @never_cache
-@login_required
 @require_safe
-def success(request: SignedInRequest) -> HttpResponse:
-    """Where Stripe sends the buyer back to. It grants nothing: it waits for the webhook to."""
+def success(request: HttpRequest) -> HttpResponse:
+    """Where Stripe sends the buyer back to. It grants nothing: it waits for the webhook to.
+
+    Who comes from another product's place may not be signed in here: they are told that this takes
+    nothing from them, and come back once they are.
+    """
+    if not request.user.is_authenticated:
+        messages.info(
+            request,
+            _(
+                "Sign in to see your purchase. What you have paid for arrives by itself, whether "
+                "or not you sign in, and a mail tells you."
+            ),
+        )
+        return redirect_to_login(request.get_full_path())
     purchase_id = _uuid(request.GET.get("purchase", ""))
     purchase = get_object_or_404(Purchase.objects.select_related("user"), pk=purchase_id)
     buyer = purchase.user

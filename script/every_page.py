@@ -118,6 +118,7 @@ PAGES = [
     Page("success-settled", "/credits/success?purchase={settled}", busy),
     Page("success-failed", "/credits/success?purchase={failed}", busy),
     Page("success-expired", "/credits/success?purchase={expired}", busy),
+    Page("success-visitor", "/credits/success?purchase={paid}"),
     Page("dashboard", "/dashboard", regular),
     Page("dashboard-de", "/dashboard", busy, headers=GERMAN),
     Page("dashboard-empty", "/dashboard", newcomer),

@@ -44,7 +44,7 @@ def refused(answer: Any, status: int, code: str, field: str | None = None) -> No
         ("holds/1/capture", "amount", NO_NUMBER),
         ("holds/1/capture", "note", [*NO_TEXT, "x" * 201]),
         ("purchases", "credits", [one for one in NO_NUMBER if type(one) is not int]),
-        ("purchases", "expected_total", [*NO_NUMBER, 100_000_000]),
+        ("purchases", "expected_total", NO_NUMBER),
         ("purchases", "mode", ["setup", "", "Payment", None, 1, [], True]),
         ("purchases", "user", ["x", 0, 5.0, None]),
         ("usage/events", "quantity", NO_NUMBER),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from accounts.models import User
+from billing.models import Purchase
 from credits import ledger
 from credits.models import Entry, Hold
 from tests.api.unreliable import unreliable
@@ -43,7 +44,7 @@ def run(site: str, token: str, *command: str) -> str:
 
 
 def check(user: User) -> None:
-    """It has spent 5, captured 12 of 20, and reported two events: each once."""
+    """It has spent 5, captured 12 of 20, reported two events, opened a payment page: each once."""
     entries = Entry.objects.filter(wallet__user=user).exclude(kind="purchase").order_by("id")
     assert [(entry.amount, entry.note) for entry in entries][:2] == [
         (-5, "12 pages translated"),
@@ -52,6 +53,13 @@ def check(user: User) -> None:
     assert [hold.status for hold in Hold.objects.all()] == [Hold.Status.CAPTURED]
     assert sorted(Event.objects.values_list("quantity", flat=True)) == [800, 1500]
     assert ledger.balance_of(user) == 1000 - 5 - 12 - 4  # 2,300 tokens, 2 credits per 1,000
+    purchase = Purchase.objects.get()
+    assert (purchase.user, purchase.credits, purchase.total) == (user, 500, 475)
+
+
+def sold() -> list[str]:
+    """What the programs print of it."""
+    return [f"to pay at {Purchase.objects.get().stripe_session_url}", "it is pending"]
 
 
 def test_curl(site_url, customer, make_key):
@@ -63,6 +71,8 @@ def test_curl(site_url, customer, make_key):
             site, token, "bash", "-euo", "pipefail", "-c", program("docs/api.md", "curl", "sh")
         )
     assert '"settled": 1000' in told
+    assert told.rstrip().endswith("}")
+    assert f'"id": "{Purchase.objects.get().pk}", "status": "pending"' in told
     check(customer)
     assert came == {"job-8812": 2}
 
@@ -83,6 +93,7 @@ def test_python(site_url, customer, make_key):
     assert told.splitlines() == [
         *("available: 1000", "left: 995", "spent: 12"),
         *("job-9814 recorded", "job-9815 recorded"),
+        *sold(),
     ]
     check(customer)
     assert came == {"job-9812": len(FAULTS) + 1}
@@ -97,6 +108,7 @@ def test_typescript(site_url, customer, make_key, tmp_path: Path):
     assert told.splitlines() == [
         *("available: 1000", "left: 995", "spent: 12"),
         *("job-7814 recorded", "job-7815 recorded"),
+        *sold(),
     ]
     check(customer)
     assert came == {"job-7812": len(FAULTS) + 1}

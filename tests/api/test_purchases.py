@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.db import connection
 from django.utils import timezone
 
 from accounts import closing
@@ -16,7 +17,7 @@ from accounts.models import User
 from api.answers import forget_old
 from api.models import Answer
 from api.purchases import Status
-from billing import checkout
+from billing import stripe_api
 from billing.models import Charge, PriceTier, Purchase, StripeCustomer, Subscription
 from credits import ledger
 from tests.api.program import Program
@@ -183,14 +184,14 @@ def test_closed_and_closing_accounts_buy_nothing(service, program, confirmed, sa
 
 
 def test_an_account_that_closes_while_its_page_is_opened_gets_none(program, user, sandbox):
-    opened = checkout.stripe_api.keyed_call
+    opened = stripe_api.keyed_call
 
     def close_meanwhile(row: Any, *args: Any) -> Any:
         if isinstance(row, Purchase):
             closing.begin(user)
         return opened(row, *args)
 
-    with mock.patch.object(checkout.stripe_api, "keyed_call", close_meanwhile):
+    with mock.patch.object(stripe_api, "keyed_call", close_meanwhile):
         refused(program.post("purchases", "k", credits=500), 409, "account_closing")
     assert [one["status"] for one in sandbox.objects("checkout.session")] == ["expired"]
     assert Purchase.objects.get().open_page == ""
@@ -220,6 +221,19 @@ def test_one_key_is_one_order_whatever_else_is_asked(service, program, confirmed
     assert Purchase.objects.count() == 2
 
 
+def test_a_key_whose_order_has_no_page_yet_is_no_other_user_s(
+    service, confirmed, other_user, sandbox
+):
+    EmailAddress.objects.create(user=other_user, email=other_user.email, verified=True)
+    sandbox.add_fault(method="POST", path="/v1/", kind="error", status=503, times=2)
+    answer = service.post("purchases", "k", credits=500, user=confirmed.pk)
+    refused(answer, 503, "stripe_unavailable")
+    answer = service.post("purchases", "k", credits=500, user=other_user.pk)
+    refused(answer, 409, "idempotency_key_reused", "Idempotency-Key")
+    assert Purchase.objects.get().user == confirmed
+    assert sandbox.objects("checkout.session") == []
+
+
 def test_an_answer_that_is_forgotten_is_still_one_order(program, user, shop):
     first = program.post("purchases", "k", credits=500).json()
     Answer.objects.update(created_at=timezone.now() - timedelta(days=31))
@@ -246,7 +260,14 @@ def test_at_the_same_moment_one_page_is_opened(make_key, user, sandbox, at_once)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_after_a_crash_at_any_point_the_same_request_opens_one_page(make_key, sandbox):
+def test_after_a_crash_at_any_point_the_same_request_opens_one_page(make_key, sandbox, monkeypatch):
+    asked = stripe_api._in_time
+
+    def outside_of_transactions(call: Any) -> Any:
+        assert not connection.in_atomic_block
+        return asked(call)
+
+    monkeypatch.setattr(stripe_api, "_in_time", outside_of_transactions)
     number, is_over = 0, False
     while not is_over:
         number += 1
@@ -344,6 +365,14 @@ def test_page_by_page_there_is_every_purchase_once(program, user, other_user, li
             break
         asked = {"before": page["next"]}
     assert seen == expected
+
+
+def test_a_service_key_finds_a_purchase_with_its_own_user_only(service, user, other_user):
+    purchase = order(user)
+    refused(service.get(f"purchases/{purchase.pk}", user=other_user.pk), 404, "unknown_purchase")
+    refused(service.get(f"purchases/{purchase.pk}"), 422, "invalid_request", "user")
+    found = service.get(f"purchases/{purchase.pk}", user=user.email).json()
+    assert found == service.get("purchases", user=user.pk).json()["purchases"][0]
 
 
 def test_others_purchases_begin_no_page(program, user, other_user):

@@ -3,8 +3,10 @@
 import re
 import uuid
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.utils import timezone
 
 from billing.models import Purchase
@@ -12,6 +14,7 @@ from credits import ledger
 from tests.billing.test_dashboard import order, text
 
 pytestmark = pytest.mark.django_db
+PASSWORD = "correct horse battery"
 
 STATES = {
     "pending": ("Confirming your payment", "Check again"),
@@ -87,6 +90,31 @@ def test_a_form_that_is_sent_again_after_paying_leads_to_what_was_bought(buyer, 
     assert again["Location"].endswith(f"/credits/success?purchase={purchase.pk}")
     assert len(sandbox.objects("checkout.session")) == 1
     assert ledger.balance_of(shop.user) == 500
+
+
+def test_who_is_not_signed_in_is_asked_to_and_comes_back(client, shop, sandbox, settings):
+    """As who buys in another product's place may not be."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    shop.user.set_password(PASSWORD)
+    shop.user.save()
+    EmailAddress.objects.create(user=shop.user, email=shop.user.email, verified=True, primary=True)
+    purchase = shop.order(500)
+    sandbox.pay(str(purchase.stripe_session_id))
+    here = f"/credits/success?purchase={purchase.pk}"
+    for address in (here, f"/credits/success?purchase={uuid.UUID(int=7)}"):
+        page = client.get(address, follow=True)
+        assert page.redirect_chain == [(f"/accounts/login/?next={quote(address)}", 302)]
+        assert "What you have paid for arrives by itself, whether or not you sign in" in text(page)
+        assert "500" not in text(page)  # whatever it is, it is told to the buyer only
+    shop.tell()
+    assert ledger.balance_of(shop.user) == 500  # it waits for nobody to come back
+    page = client.get(here, follow=True)
+    assert f'<input type="hidden" name="next" value="{here}"' in page.content.decode()
+    form = {"login": shop.user.email, "password": PASSWORD, "next": here}
+    page = client.post("/accounts/login/", form, follow=True)
+    assert page.redirect_chain[-1] == (here, 302)
+    assert "<h1>500 credits added</h1>" in page.content.decode()
+    assert "Sign in to see" not in text(page)
 
 
 @pytest.mark.parametrize("name", ["", "x", uuid.UUID(int=7)])

@@ -129,7 +129,7 @@ def test_nothing_is_inline_and_everything_is_named(sandbox):
         html = Html(answer.content.decode())
         faults += [f"{page.name}: {one}" for one in html.faults()]
         # The steps of one thing, its answers, and other ways to do the same may have the same.
-        address = page.address.partition("?")[0]
+        address = answer.request["PATH_INFO"]  # where redirects have led to
         one = "/".join(address.split("/")[:3])
         titles[html.title.strip()].add("asks" if address.endswith("/reauthenticate/") else one)
     faults += [
