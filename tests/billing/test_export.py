@@ -81,8 +81,9 @@ def fill(user: User, mark: str, staff: User) -> None:
     ledger.send(wallet, 40, key=f"gift:{mark}")
     sent = Entry.objects.get(wallet=wallet, kind="gift_sent")
     Gift.objects.create(
-        sender=user, wallet=wallet, recipient=f"to-{mark}@example.com", credits=40, status="claimed",
-        entry_id=sent.pk, claimed_by=user, closed_at=timezone.now(), token_hash=f"secret {mark}",
+        sender=user, wallet=wallet, recipient=f"to-{mark}@example.com", credits=40,
+        status="claimed", entry_id=sent.pk, claimed_by=user, closed_at=timezone.now(),
+        token_hash=f"secret {mark}",
     )  # fmt: skip
     Adjustment.objects.create(user=user, amount=5, reason=f"{mark}!", key=mark, asked_by=staff)
     mails.tell(user, "restored", f"charge:{mark}", credits=500)

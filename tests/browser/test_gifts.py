@@ -55,5 +55,5 @@ def test_sent_signed_up_for_and_claimed(page, new_page):
     expect(theirs.get_by_text("300 credits are yours now.")).to_be_visible()
     expect(theirs.locator(".big")).to_have_text("300 credits")
     page.reload()
-    expect(page.get_by_text("Claimed")).to_be_visible()
+    expect(page.get_by_text("Claimed", exact=True)).to_be_visible()
     assert ledger.balance_of(ada) == 700
