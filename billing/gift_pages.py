@@ -56,7 +56,11 @@ def gift_list(request: SignedInRequest) -> HttpResponse:
         if asked["credits"] > giftable:
             form.add_error("credits", _too_many(giftable))
             return _list(request, form, status=400)
-        context = {"asked": asked, "days": settings.GIFTS_RETURN_AFTER_DAYS, "page": "account"}
+        context = {
+            "asked": asked,
+            "return_days": settings.GIFTS_RETURN_AFTER_DAYS,
+            "page": "account",
+        }
         return render(request, "billing/gift_confirm.html", context)
     try:
         gift = giving.send(
@@ -96,7 +100,7 @@ def _list(
         "giftable": giftable,
         "available": now.available,
         "owed": now.owed,
-        "days": settings.GIFTS_RETURN_AFTER_DAYS,
+        "return_days": settings.GIFTS_RETURN_AFTER_DAYS,
         "age": settings.GIFTS_AFTER_DAYS,
         "may_be_given_on": settings.GIFTS_MAY_BE_GIVEN_ON,
         "sent": gifts.sent_by(user)[:LATEST],
@@ -290,7 +294,8 @@ def _shop(
         "form": form,
         "problem": "" if problem == price["error"] else problem,
         "request_id": request_id or str(uuid.uuid4()),
-        "days": settings.GIFTS_RETURN_AFTER_DAYS,
+        "owed": ledger.standing(request.user).owed,
+        "return_days": settings.GIFTS_RETURN_AFTER_DAYS,
         **price,
         "page": "buy",
     }

@@ -37,6 +37,7 @@ from script.everybody import (
     colleague,
     corporate,
     debtor,
+    giver,
     late,
     leaving,
     metered,
@@ -80,6 +81,12 @@ NEW_KEY = {
     "expires_in": "90",
     "limit_credits": "",
     "limit_period": "month",
+}
+GIFT = {
+    "request_id": "{form}",
+    "recipient": "somebody@example.com",
+    "credits": "250",
+    "message": "Thank you for the cat pictures!\nThey made my week.",
 }
 FOREIGN = {"Sec-Fetch-Site": "cross-site"}
 GERMAN = {"Accept-Language": "de"}
@@ -150,6 +157,24 @@ PAGES = [
     Page("alerts-saved", "/dashboard/alerts", newcomer, post={"low": "on", "threshold": "250"}),
     Page("alerts-off", "{off}"),
     Page("alerts-are-off", "{off}", post={}),
+    Page("gifts", "/dashboard/gifts", giver),
+    Page("gifts-none", "/dashboard/gifts", newcomer),
+    Page("gifts-owing", "/dashboard/gifts", debtor),
+    Page("gifts-refused", "/dashboard/gifts", giver, post=GIFT | {"credits": "1.5"}, status=400),
+    Page("gift-confirm", "/dashboard/gifts", giver, post=GIFT),
+    Page("gift-cancel", "/dashboard/gifts/{gift}/cancel", giver),
+    Page("gift", "/gifts/{gift_link}", giver),
+    Page("gift-gone", "/gifts/{gift_gone}", giver),
+    Page("gift-visitor", "/gifts/{gift_link}"),
+    Page("gift-other", "/gifts/{gift_link}", newcomer, status=403),
+    Page("gift-buy", "/credits/gift?credits=499", regular),
+    Page(
+        "gift-buy-refused",
+        "/credits/gift",
+        regular,
+        post={"credits": "5", "recipient": "", "message": ""},
+        status=400,
+    ),
     Page("account", "/dashboard/account", newcomer),
     Page("keys", "/dashboard/account/keys", careful),
     Page("keys-none", "/dashboard/account/keys", newcomer),
@@ -323,6 +348,8 @@ PAGES = [
         staff,
         post={"id": "{form}", "part": "all", "reason": "Bought by mistake", "preview": "1"},
     ),
+    Page("staff-gifts", "/admin/credits/gift/", staff),
+    Page("staff-gift", "/admin/credits/gift/{gift}/change/", staff),
     Page("staff-adjust", "/admin/credits/wallet/of/{customer}/adjust/", staff),
     Page(
         "staff-adjust-preview",

@@ -53,8 +53,8 @@ from billing.models import (
     Subscription,
 )
 from billing.reconcile import reconcile
-from credits import adjustments, ledger
-from credits.models import Entry, Wallet
+from credits import adjustments, gifts, ledger
+from credits.models import Entry, Gift, Wallet
 from outgoing import endpoints, messages
 from outgoing.models import Message
 from usage import recording, summary
@@ -207,6 +207,30 @@ def metered(user: User) -> Places:
     return {"meter": tokens.pk, "tariff": coming.pk, "coming": coming.begins_on} | {
         "last_month": f"{month - timedelta(days=1):%Y-%m}"
     }
+
+
+def giver(user: User) -> Places:
+    """Has sent gifts that came to every end, and has received one and been sent another."""
+    ledger.grant(ledger.wallet_of(user), 2000, key="g", kind="purchase", paid=1800)
+    aunt, niece = (User.objects.create(email=f"{name}@example.com") for name in ("aunt", "niece"))
+    EmailAddress.objects.create(user=aunt, email=aunt.email, verified=True, primary=True)
+    EmailAddress.objects.create(user=niece, email=niece.email, verified=True, primary=True)
+    ledger.grant(ledger.wallet_of(aunt), 1000, key="g", kind="purchase", paid=900)
+
+    def send(sender: User, to: str, credits: int, message: str = "") -> tuple[Gift, str]:
+        gift, token = gifts.send_gift(sender, to, credits, message=message, request_id=uuid.uuid4())
+        return gift, token or ""
+
+    _, claim = send(user, niece.email, 250, "Well done!")
+    gifts.claim_gift(niece, claim)
+    gifts.cancel_gift(send(user, "typo@example.com", 100)[0])
+    open_gift, _ = send(user, LONG_EMAIL, 300, "For the pictures of the fair.\nSee you soon!")
+    _, received = send(aunt, user.email, 120, "Happy birthday")
+    gifts.claim_gift(user, received)
+    taken_back, gone = send(aunt, user.email, 50)
+    gifts.cancel_gift(taken_back)
+    _, link = send(aunt, user.email, 500, "And something for the holidays,\nfrom all of us")
+    return {"gift": open_gift.pk, "gift_link": link, "gift_gone": gone, "form": uuid.uuid4()}
 
 
 def debtor(user: User) -> Places:

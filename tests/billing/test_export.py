@@ -24,7 +24,7 @@ from billing.models import (
     Subscription,
 )
 from credits import ledger
-from credits.models import Adjustment, Wallet
+from credits.models import Adjustment, Entry, Gift, Wallet
 from tests.organisations import found
 from usage.models import Event as UsageEvent
 from usage.models import Meter
@@ -34,8 +34,9 @@ URL = "/dashboard/account/export"
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 LISTS = [
     "purchases", "subscriptions", "plan_changes", "charges", "disputes", "refunds", "entries",
-    "lots", "holds", "transfers", "adjustments", "api_keys", "api_key_spending", "memberships",
-    "drawn_on_organisations", "invitations_sent", "usage_events", "mails", "stripe_events",
+    "lots", "holds", "transfers", "gifts", "gifts_received", "adjustments", "api_keys",
+    "api_key_spending", "memberships", "drawn_on_organisations", "invitations_sent",
+    "usage_events", "mails", "stripe_events",
 ]  # fmt: skip
 
 
@@ -79,6 +80,12 @@ def fill(user: User, mark: str, staff: User) -> None:
     ledger.spend(wallet, 20, key=f"job:{mark}", note=f"Für {mark}: “ok”")
     ledger.hold(wallet, 30, key=f"hold-{mark}", expires_in=timezone.timedelta(hours=1))
     ledger.send(wallet, 40, key=f"gift:{mark}")
+    sent = Entry.objects.get(wallet=wallet, kind="gift_sent")
+    Gift.objects.create(
+        sender=user, wallet=wallet, recipient=f"to-{mark}@example.com", credits=40,
+        status="claimed", entry_id=sent.pk, claimed_by=user, closed_at=timezone.now(),
+        token_hash=f"secret {mark}",
+    )  # fmt: skip
     Adjustment.objects.create(user=user, amount=5, reason=f"{mark}!", key=mark, asked_by=staff)
     mails.tell(user, "restored", f"charge:{mark}", credits=500)
     UsageEvent.objects.create(
@@ -171,10 +178,12 @@ def test_every_column_is_thought_of(browser, user, staff):
         "account_emailaddress", "accounts_apikey", "accounts_session",
         "billing_balancealert", "billing_mail", "mfa_authenticator",
         "billing_purchase", "billing_stripecustomer", "billing_subscription", "credits_adjustment",
-        "credits_wallet", "socialaccount_socialaccount", "usersessions_usersession",
+        "credits_gift", "credits_wallet", "socialaccount_socialaccount", "usersessions_usersession",
         "usage_event", "accounts_membership", "accounts_drawing", "accounts_invitation",
         # An organisation's are in nobody's export; its members' entries have their names beside.
-        "accounts_organisation", "api_memberhold",
+        "accounts_organisation", "api_memberhold", "billing_bulkpurchase",
+        # Whom a list names by number is told of what they got by their own entries.
+        "billing_bulkline",
         # Sums of these events.
         "usage_day", "usage_month",
         # What the owner's product was told of these entries and plans, for thirty days.

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import User
-from credits import errors, ledger
+from credits import errors, ledger, revenue
 from credits.models import Entry, Lot, Transfer, Wallet
 from tests.credits.test_expiry import pass_time
 
@@ -239,6 +239,16 @@ def test_cost_and_expiry_go_along_both_ways(three):
     ledger.revoke(ada, 90, of="p", key="r", kind="refund")
     lots = Lot.objects.order_by("pk").values_list("amount", "remaining", "paid", "expires_at")
     assert list(lots) == [(100, 0, 100, soon), (33, 10, 33, soon), (23, 0, 23, soon)]
+
+
+def test_nothing_is_left_in_escrow_in_the_report(three):
+    ada, bob, _ = three
+    buy(ada, 100, "p")
+    give(ada, bob, 60, "g")
+    ledger.send(ada, 10, key="t")
+    ledger.revoke(ada, 70, of="p", key="r", kind="refund")
+    (month,) = revenue.months()
+    assert (month.in_escrow, month.outstanding, month.deferred) == (0, 30, 30)
 
 
 # To many

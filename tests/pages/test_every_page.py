@@ -48,6 +48,7 @@ NO_PAGES = {
     "admin/credits/adjustment/<int:adjustment_id>/decide/": "a button",
     "admin/credits/entry/revenue.csv": "a file",
     "admin/billing/event/<int:event_id>/replay/": "a button",
+    "admin/credits/gift/<uuid:gift_id>/cancel/": "a button",
     "admin/billing/event/<int:event_id>/settle/": "a button",
     "admin/outgoing/endpoint/<int:pk>/test/": "a button",
     "admin/outgoing/message/<str:message_id>/again/": "a button",
@@ -88,11 +89,14 @@ def test_no_page_is_forgotten():
     assert sorted(set(NO_PAGES) & listed) == []
 
 
+UUID = "00000000-0000-4000-8000-000000000000"
+
+
 class AnyNumber(dict[str, str]):
     """Makes an address of what an address is made of."""
 
     def __missing__(self, name: str) -> str:
-        return {"off": "/alerts/off/1", "reset": "1-1"}.get(name, "1")
+        return {"off": "/alerts/off/1", "reset": "1-1", "gift": UUID}.get(name, "1")
 
 
 def routes(
