@@ -14,9 +14,8 @@ from accounts.models import ApiKey, Organisation
 from api.admission import ProgramRequest
 from api.answers import begun_once, ledger_key
 from api.entries import PageSize
-from api.fields import ABSENT, Id, IdempotencyKey, Input, Output
+from api.fields import ABSENT, Cents, Id, IdempotencyKey, Input, Output
 from api.operations import WRITING, operation
-from api.purchases import MOST_CENTS
 from api.reading import Asked, SentMuch, number_in_query
 from api.refusals import refusal
 from billing import checkout, pricing
@@ -67,10 +66,8 @@ class NewList(Input):
 
 class NewBulkPurchase(NewList):
     expected_total: Annotated[
-        int,
+        Cents,
         Field(
-            ge=1,
-            le=MOST_CENTS,
             description="What the buyer was shown, in cents. Another price is refused.",
             examples=[475],
         ),
