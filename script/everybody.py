@@ -291,7 +291,7 @@ def colleague(user: User) -> Places:
 
 
 def procurer(user: User) -> Places:
-    """Buys for many in every state, and on invoice; has another organisation that bought nothing."""
+    """Buys for many in every state, and on invoice; has another organisation without any."""
     acme, empty = _found(user, "Hohenberg & Mustermann Bildbearbeitung GmbH"), _found(user, "New")
     InvoiceTerms.objects.create(
         organisation=acme, is_approved=True, credit_limit=50_000,
