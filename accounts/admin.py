@@ -62,6 +62,11 @@ class UserAdmin(StockUserAdmin):
     )
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        # Nobody signs in to an organisation's account: there is nothing here to change.
+        found: QuerySet[User] = super().get_queryset(request)
+        return found.filter(is_organisation=False)
+
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         fields = super().get_readonly_fields(request, obj)
         if request.user.is_superuser:

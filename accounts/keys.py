@@ -8,7 +8,7 @@ import hashlib
 import math
 import secrets
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from django.db import connection, models, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from accounts import closing
+from accounts import closing, limits
 from accounts.models import ApiKey, ApiKeySpending, User
 
 BEGINNINGS: Final = {ApiKey.Kind.PERSONAL: "dcp_", ApiKey.Kind.SERVICE: "dcs_"}
@@ -62,12 +62,8 @@ class MadeBefore(Exception):
     """The form has made its key already, and that was shown then. None was made now."""
 
 
-class LimitReached(Exception):
-    """The key's spending limit leaves less than was asked for. Nothing was counted."""
-
-    def __init__(self, limit: int, spent: int, resets_at: datetime) -> None:
-        super().__init__(f"{spent} of {limit} credits are spent.")
-        self.limit, self.spent, self.resets_at = limit, spent, resets_at
+class LimitReached(limits.LimitReached):
+    """The key's limit."""
 
 
 @transaction.atomic
@@ -173,7 +169,7 @@ def period_of(key: ApiKey) -> date | None:
     """The day on which the present period of the key's limit began; None without a limit."""
     if key.limit_credits is None:
         return None
-    return _begin_of(key.limit_period, timezone.now().astimezone(UTC).date())
+    return limits.begin_of(key.limit_period, limits.today())
 
 
 def limit_reached(key: ApiKey, begins_on: date) -> LimitReached:
@@ -181,7 +177,7 @@ def limit_reached(key: ApiKey, begins_on: date) -> LimitReached:
     return LimitReached(
         key.limit_credits or 0,
         spending.credits if spending else 0,
-        datetime.combine(_end_of(key.limit_period, begins_on), datetime.min.time(), UTC),
+        limits.resets_at(key, begins_on),
     )
 
 
@@ -194,30 +190,14 @@ def give_back(key_id: int, begins_on: date, credits: int) -> None:
 
 def spent(found: Sequence[ApiKey]) -> dict[int, int]:
     """Credits that each of the keys with a limit has spent, or holds, in this period; by its id."""
-    today = timezone.now().astimezone(UTC).date()
-    begins = {key.pk: _begin_of(key.limit_period, today) for key in found if key.limit_credits}
+    today = limits.today()
+    begins = {
+        key.pk: limits.begin_of(key.limit_period, today) for key in found if key.limit_credits
+    }
     rows = ApiKeySpending.objects.filter(key__in=begins, begins_on__in=set(begins.values()))
     return dict.fromkeys(begins, 0) | {
         row.key_id: row.credits for row in rows if row.begins_on == begins[row.key_id]
     }
-
-
-def _begin_of(period: str, day: date) -> date:
-    match period:
-        case "week":
-            return day - timedelta(days=day.weekday())
-        case "month":
-            return day.replace(day=1)
-    return day
-
-
-def _end_of(period: str, begins_on: date) -> date:
-    match period:
-        case "week":
-            return begins_on + timedelta(days=7)
-        case "month":
-            return (begins_on + timedelta(days=31)).replace(day=1)
-    return begins_on + timedelta(days=1)
 
 
 def _digest(token: str) -> bytes:

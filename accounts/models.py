@@ -1,9 +1,11 @@
 from typing import Any, ClassVar
 
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -25,7 +27,10 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """Someone who signs in by email. The address is unique without regard to case."""
+    """Someone who signs in by email. The address is unique without regard to case.
+
+    Or the account of an `Organisation`, which nobody signs in to.
+    """
 
     email = models.EmailField(_("email address"))
     is_staff = models.BooleanField(_("staff"), default=False)
@@ -41,6 +46,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     # Both are `accounts.closing`'s to write.
     closing_at = models.DateTimeField(_("closing since"), null=True, editable=False)
     closed_at = models.DateTimeField(_("closed"), null=True, editable=False)
+    # `accounts.organisations`' to write.
+    is_organisation = models.BooleanField(
+        _("organisation"), default=False, db_default=False, editable=False
+    )
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -55,11 +64,27 @@ class User(AbstractBaseUser, PermissionsMixin):
                 Lower("email"),
                 name="accounts_user_email_unique",
                 violation_error_message=_("There is an account with this email address already."),
-            )
+            ),
+            # Whatever would sign in asks for one of these.
+            models.CheckConstraint(
+                name="accounts_user_organisation_never_signs_in",
+                condition=Q(is_organisation=False)
+                | Q(
+                    is_active=False,
+                    is_staff=False,
+                    is_superuser=False,
+                    password__startswith=UNUSABLE_PASSWORD_PREFIX,
+                ),
+            ),
         ]
 
     def __str__(self) -> str:
         return self.email
+
+    @property
+    def known_as(self) -> str:
+        """What others are told of whom something is from: an address, or an organisation's name."""
+        return self.organisation.name if self.is_organisation else self.email
 
 
 class Session(AbstractBaseSession):
@@ -78,7 +103,36 @@ class Session(AbstractBaseSession):
         return SessionStore
 
 
-class ApiKey(models.Model):
+class Period(models.TextChoices):
+    """How often a spending limit starts anew, in UTC: at midnight, on Monday, on the first."""
+
+    DAY = "day", _("a day")
+    WEEK = "week", _("a week")
+    MONTH = "month", _("a month")
+
+
+class Limited(models.Model):
+    """May spend so many credits a period; none named, as many as there are."""
+
+    limit_credits = models.PositiveBigIntegerField(
+        _("spending limit"), null=True, blank=True, help_text=_("Credits. Empty is no limit.")
+    )
+    limit_period = models.CharField(
+        _("per"), max_length=5, choices=Period.choices, blank=True, default=""
+    )
+
+    class Meta:
+        abstract = True
+        constraints = [
+            models.CheckConstraint(
+                name="%(app_label)s_%(class)s_limit_has_period",
+                condition=Q(limit_credits__isnull=True, limit_period="")
+                | Q(limit_credits__gt=0, limit_period__in=["day", "week", "month"]),
+            )
+        ]
+
+
+class ApiKey(Limited):
     """What a program acts with: on its owner's wallet, or, made by staff, on any user's.
 
     The key itself is shown once and not kept: `digest` is its SHA-256, `prefix` how it begins, to
@@ -96,11 +150,6 @@ class ApiKey(models.Model):
         USAGE_WRITE = "usage:write", _("Report usage")
         PURCHASES_READ = "purchases:read", _("Read purchases")
         PURCHASES_WRITE = "purchases:write", _("Open payment pages, on which a person pays")
-
-    class Period(models.TextChoices):
-        DAY = "day", _("a day")
-        WEEK = "week", _("a week")
-        MONTH = "month", _("a month")
 
     kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
     user = models.ForeignKey(
@@ -121,12 +170,6 @@ class ApiKey(models.Model):
     revoked_at = models.DateTimeField(pgettext_lazy("key", "revoked"), null=True, editable=False)
     # To the minute: not every request writes it.
     last_used_at = models.DateTimeField(_("last used"), null=True, editable=False)
-    limit_credits = models.PositiveBigIntegerField(
-        _("spending limit"), null=True, blank=True, help_text=_("Credits. Empty is no limit.")
-    )
-    limit_period = models.CharField(
-        _("per"), max_length=5, choices=Period.choices, blank=True, default=""
-    )
     requests_per_minute = models.PositiveIntegerField(
         _("requests a minute"), null=True, blank=True,
         help_text=_("Empty is what the site is set to."),
@@ -149,11 +192,7 @@ class ApiKey(models.Model):
                 condition=models.Q(kind="personal", user__isnull=False)
                 | models.Q(kind="service", user__isnull=True),
             ),
-            models.CheckConstraint(
-                name="accounts_apikey_limit_has_period",
-                condition=models.Q(limit_credits__isnull=True, limit_period="")
-                | models.Q(limit_credits__gt=0, limit_period__in=["day", "week", "month"]),
-            ),
+            *Limited.Meta.constraints,
             models.CheckConstraint(
                 name="accounts_apikey_rate_is_positive",
                 condition=models.Q(requests_per_minute__isnull=True)
@@ -199,3 +238,161 @@ class ApiKeySpending(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key_id}, {self.begins_on}: {self.credits}"
+
+
+class Organisation(models.Model):
+    """A company, say, with credits of its own that its members draw on.
+
+    It is an account that nobody signs in to: wallet, purchases, keys and all else that an account
+    has hang on `account`, whose id is the organisation's
+    (docs/decisions/0033-organisations-are-accounts.md).
+    """
+
+    account = models.OneToOneField(
+        User, models.PROTECT, primary_key=True, related_name="organisation", editable=False,
+        verbose_name=_("account"),
+    )  # fmt: skip
+    name = models.CharField(_("name"), max_length=80)
+    billing_email = models.EmailField(
+        _("billing address"), help_text=_("Where receipts and invoices are sent.")
+    )
+    made_by = models.ForeignKey(
+        User, models.PROTECT, related_name="+", editable=False, verbose_name=_("made by")
+    )
+    created_at = models.DateTimeField(_("made"), db_default=Now(), editable=False)
+    # Of the form that made it: sent twice, it makes one organisation.
+    request_id = models.UUIDField(editable=False)
+
+    class Meta:
+        verbose_name = _("organisation")
+        verbose_name_plural = _("organisations")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["made_by", "request_id"], name="accounts_organisation_request"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name or str(self.account_id)  # of one that is closed
+
+
+class Role(models.TextChoices):
+    """What a member may do; each may do what the next one may."""
+
+    OWNER = "owner", pgettext_lazy("role", "Owner")
+    BILLING = "billing", pgettext_lazy("role", "Billing")
+    MEMBER = "member", pgettext_lazy("role", "Member")
+
+
+class Membership(Limited):
+    """Somebody who draws on an organisation's credits. It ends by being deleted.
+
+    Of an organisation that is not closed at least one is an owner: the database holds it
+    (`accounts/sql/0010_organisations.sql`).
+    """
+
+    organisation = models.ForeignKey(
+        Organisation, models.PROTECT, related_name="memberships", verbose_name=_("organisation")
+    )
+    user = models.ForeignKey(
+        User, models.PROTECT, related_name="memberships", verbose_name=_("user")
+    )
+    role = models.CharField(_("role"), max_length=7, choices=Role.choices)
+    joined_at = models.DateTimeField(_("joined"), db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name = _("member")
+        verbose_name_plural = _("members")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organisation", "user"], name="accounts_membership_once"
+            ),
+            models.CheckConstraint(
+                name="accounts_membership_role",
+                condition=Q(role__in=["owner", "billing", "member"]),
+            ),
+            *Limited.Meta.constraints,
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.get_role_display()}"
+
+    @property
+    def is_owner(self) -> bool:
+        return self.role == Role.OWNER
+
+    @property
+    def may_buy(self) -> bool:
+        """Whether they buy for it, see all of its history and set its members' limits."""
+        return self.role in (Role.OWNER, Role.BILLING)
+
+    @property
+    def sees_of(self) -> int | None:
+        """Whose entries they see, as a user's id; None: everybody's."""
+        return None if self.may_buy else self.user_id
+
+
+class Invitation(Limited):
+    """A mail that asks somebody to join, until it is accepted, taken back or run out.
+
+    Then it is deleted, with its address. `digest` is the SHA-256 of the link's secret.
+    """
+
+    organisation = models.ForeignKey(
+        Organisation, models.CASCADE, related_name="invitations", verbose_name=_("organisation")
+    )
+    email = models.EmailField(_("email address"))
+    role = models.CharField(_("role"), max_length=7, choices=Role.choices)
+    digest = models.BinaryField(max_length=32, unique=True, editable=False)
+    invited_by = models.ForeignKey(User, models.PROTECT, related_name="+", editable=False)
+    created_at = models.DateTimeField(_("sent"), db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(pgettext_lazy("invitation", "expires"))
+
+    class Meta:
+        verbose_name = _("invitation")
+        verbose_name_plural = _("invitations")
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(
+                "organisation", Lower("email"), name="accounts_invitation_once"
+            ),
+            models.CheckConstraint(
+                name="accounts_invitation_role",
+                condition=Q(role__in=["owner", "billing", "member"]),
+            ),
+            *Limited.Meta.constraints,
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.organisation_id}: {self.email}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.expires_at > timezone.now()
+
+
+class Drawing(models.Model):
+    """What somebody drew on an organisation's credits, or holds, on a day (UTC).
+
+    By day, so that a limit may be changed to another period at any time; and of the user, so that
+    who leaves and comes back has drawn it still.
+    """
+
+    organisation = models.ForeignKey(
+        Organisation, models.PROTECT, related_name="drawings", db_index=False
+    )
+    user = models.ForeignKey(User, models.PROTECT, related_name="drawings")
+    day = models.DateField()
+    credits = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organisation", "user", "day"], name="accounts_drawing_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.organisation_id}, {self.user_id}, {self.day}: {self.credits}"

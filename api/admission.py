@@ -1,13 +1,14 @@
 """Who calls: the key in the header, and the user whose credits the call is about."""
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from django.db import connection
 from django.http import HttpRequest
 from ninja.security.base import AuthBase
 
-from accounts import keys
-from accounts.models import ApiKey, User
+from accounts import keys, organisations
+from accounts.models import ApiKey, Membership, User
 from api.refusals import refusal
 
 
@@ -69,6 +70,35 @@ def whose(key: ApiKey, named: int | str | None) -> User:
     if user_id is None:
         raise refusal("unknown_user", field="user")
     return User.from_db(connection.alias, ["id"], [user_id])
+
+
+@dataclass(frozen=True)
+class Party:
+    """Whose credits a call is about; an organisation's are drawn by `member`, unless it calls
+    itself."""
+
+    account: User
+    member: Membership | None = None
+
+    def actor(self, key: ApiKey) -> User | None:
+        """Who did it, for the ledger: a service key's calls are the shop's."""
+        if self.member is not None:
+            return self.member.user
+        return self.account if key.user_id else None
+
+
+def party(key: ApiKey, user: int | str | None, organisation: int | None) -> Party:
+    """Raises `Refusal`; nobody learns which organisations there are that they are not in."""
+    caller = whose(key, user)
+    if organisation is None:
+        return Party(caller)
+    try:
+        if organisation == caller.pk:
+            return Party(organisations.account_of(organisation))
+        member = organisations.membership_of(caller, organisation)
+    except organisations.UnknownOrganisation:
+        raise refusal("unknown_organisation", field="organisation") from None
+    return Party(member.organisation.account, member)
 
 
 def naming(

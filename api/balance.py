@@ -7,8 +7,8 @@ from ninja import Router
 from pydantic import Field
 
 from accounts.models import ApiKey
-from api.admission import ProgramRequest, whose
-from api.fields import Output, Whose
+from api.admission import ProgramRequest, party
+from api.fields import Output, WhoseCredits
 from api.operations import operation
 from api.reading import Asked
 from credits import statement
@@ -28,7 +28,7 @@ class Lot(Output):
 class Balance(Output):
     """What a user has at this moment, without what has expired."""
 
-    user: int = Field(description="The user's id.", examples=[42])
+    user: int = Field(description="The user's id, or the organisation's.", examples=[42])
     settled: int = Field(description="All credits, reserved ones too.", examples=[500])
     held: int = Field(description="Credits that holds have reserved.", examples=[20])
     available: int = Field(description="What can be spent now: settled - held.", examples=[480])
@@ -43,11 +43,14 @@ class Balance(Output):
     "/balance",
     operation_id="get_balance",
     summary="Get a balance",
-    **operation(Balance, "invalid_request", "unknown_user", scope=ApiKey.Scope.BALANCE_READ),
-)
-def balance(request: ProgramRequest, asked: Annotated[Whose, Asked(...)]) -> Balance:
-    """What a user has, what of it is reserved, and when it expires."""
-    owner = whose(request.auth, asked.user)
+    **operation(
+        Balance, "invalid_request", "unknown_user", "unknown_organisation",
+        scope=ApiKey.Scope.BALANCE_READ,
+    ),
+)  # fmt: skip
+def balance(request: ProgramRequest, asked: Annotated[WhoseCredits, Asked(...)]) -> Balance:
+    """What a user or an organisation has, what of it is reserved, and when it expires."""
+    owner = party(request.auth, asked.user, asked.organisation).account
     standing, parts = statement.spendable(owner)
     return Balance(
         user=owner.pk,

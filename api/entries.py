@@ -7,8 +7,8 @@ from ninja import Router
 from pydantic import BeforeValidator, Field, model_validator
 
 from accounts.models import ApiKey
-from api.admission import ProgramRequest, whose
-from api.fields import ABSENT, Id, Output, Whose
+from api.admission import ProgramRequest, party
+from api.fields import ABSENT, Id, Output, WhoseCredits
 from api.operations import operation
 from api.reading import Asked, number_in_query
 from credits import ledger, models, statement
@@ -47,7 +47,7 @@ class Entry(Output):
         )
 
 
-class EntriesAsked(Whose):
+class EntriesAsked(WhoseCredits):
     kind: list[Annotated[Kind, Field(strict=False)]] = Field(
         default=[], description="Entries of these kinds only; may stand several times."
     )
@@ -82,21 +82,25 @@ class Entries(Output):
     "/entries",
     operation_id="list_entries",
     summary="List entries",
-    **operation(Entries, "invalid_request", "unknown_user", scope=ApiKey.Scope.BALANCE_READ),
-)
+    **operation(
+        Entries, "invalid_request", "unknown_user", "unknown_organisation",
+        scope=ApiKey.Scope.BALANCE_READ,
+    ),
+)  # fmt: skip
 def entries(request: ProgramRequest, asked: Annotated[EntriesAsked, Asked(...)]) -> Entries:
     """The history, newest first, page by page.
 
     Pages begin at an entry and not at a count, so new entries move nothing. To follow along, ask
-    with `after` and the id of the newest entry that you know.
+    with `after` and the id of the newest entry that you know. Of an organisation, its owners and
+    billing members get all entries, and other members those of what they drew themselves.
     """
-    wallet = ledger.wallet_now(whose(request.auth, asked.user))
+    about = party(request.auth, asked.user, asked.organisation)
+    wallet = ledger.wallet_now(about.account)
     if wallet is None:
         return Entries(entries=[], next=None)
     kinds = tuple(kind.value for kind in Kind if kind in asked.kind)
-    lines = statement.lines(
-        wallet, Filter(kinds), asked.limit + 1, before=asked.before, after=asked.after
-    )
+    chosen = Filter(kinds, actor=about.member.sees_of if about.member else None)
+    lines = statement.lines(wallet, chosen, asked.limit + 1, before=asked.before, after=asked.after)
     page = lines[: asked.limit]
     return Entries(
         entries=[Entry.of(line) for line in page],

@@ -34,6 +34,12 @@ ABSENT: Any = None
 UserField = Annotated[Named, Field(description=OF_WHOM, examples=["ada@example.com"])]
 UserParameter = Annotated[Named, BeforeValidator(number_in_query), Field(description=OF_WHOM)]
 
+OF_WHICH: Final = (
+    "An organisation by id, whose credits it is about. The user has to be a member of it."
+)
+OrganisationField = Annotated[Id, Field(description=OF_WHICH, examples=[57])]
+OrganisationParameter = Annotated[Id, BeforeValidator(number_in_query), Field(description=OF_WHICH)]
+
 Credits = Annotated[
     int,
     Field(
@@ -85,3 +91,9 @@ class Whose(Input):
     """A query string that may say whom it is about."""
 
     user: UserParameter = ABSENT
+
+
+class WhoseCredits(Whose):
+    """A query string about credits, which may be an organisation's."""
+
+    organisation: OrganisationParameter = ABSENT

@@ -4,17 +4,27 @@ from datetime import datetime, timedelta
 from typing import Annotated, Final, Self
 
 from django.db import transaction
+from django.db.models import Q
 from django.http import HttpResponse
 from ninja import Router
 from pydantic import Field
 
-from accounts import keys
-from accounts.models import ApiKey, User
-from api.admission import ProgramRequest, whose
+from accounts import keys, organisations
+from accounts.models import ApiKey
+from api.admission import Party, ProgramRequest, party
 from api.answers import ledger_key, once
 from api.entries import Entry
-from api.fields import ABSENT, Credits, IdempotencyKey, Input, Note, Output, UserField
-from api.models import HeldCharge
+from api.fields import (
+    ABSENT,
+    Credits,
+    IdempotencyKey,
+    Input,
+    Note,
+    OrganisationField,
+    Output,
+    UserField,
+)
+from api.models import HeldCharge, MemberHold
 from api.operations import WRITING, operation
 from api.reading import Sent
 from api.spending import Spent
@@ -40,16 +50,19 @@ class NewHold(Input):
         ),
     ]
     user: UserField = ABSENT
+    organisation: OrganisationField = ABSENT
 
 
 class Capture(Input):
     amount: Credits
     note: Note = ""
     user: UserField = ABSENT
+    organisation: OrganisationField = ABSENT
 
 
 class Release(Input):
     user: UserField = ABSENT
+    organisation: OrganisationField = ABSENT
 
 
 class Held(Output):
@@ -80,7 +93,8 @@ class Held(Output):
     operation_id="place_hold",
     summary="Reserve credits",
     **operation(
-        Held, *WRITING, "insufficient_credits", "spending_limit_reached", "unknown_user",
+        Held, *WRITING, "insufficient_credits", "spending_limit_reached",
+        "member_limit_reached", "unknown_user", "unknown_organisation",
         scope=SCOPE, status=201, takes=NewHold,
     ),
 )  # fmt: skip
@@ -89,18 +103,31 @@ def place(
 ) -> HttpResponse:
     """Reserve credits before work begins, so that they are there when it is done.
 
-    What is held counts for the key's spending limit until it is released or not captured.
+    What is held counts for the key's spending limit, and for the member's where it is an
+    organisation's, until it is released or not captured.
     """
     api_key = request.auth
 
     def do() -> Held:
-        user = whose(api_key, body.user)
+        about = party(api_key, body.user, body.organisation)
         name, expires_in = ledger_key(api_key, key), timedelta(seconds=body.expires_in)
         # One that the ledger knows and the API has forgotten was counted then.
-        is_new = not Hold.objects.filter(wallet__user=user, key=name).exists()
+        is_new = not Hold.objects.filter(wallet__user=about.account, key=name).exists()
+        drawn_on = None
+        if is_new and about.member is not None:
+            drawn_on = organisations.draw(about.member.user, about.account.pk, body.amount)
         begins_on = keys.charge(api_key, body.amount) if is_new else None
-        # Not before the key's sum is locked: the first call makes the wallet.
-        hold = ledger.hold(ledger.wallet_of(user), body.amount, key=name, expires_in=expires_in)
+        # Not before the sums are locked: the first call makes the wallet.
+        wallet = ledger.wallet_of(about.account)
+        hold = ledger.hold(wallet, body.amount, key=name, expires_in=expires_in)
+        if drawn_on is not None and about.member is not None:
+            MemberHold.objects.create(
+                hold=hold,
+                organisation_id=about.account.pk,
+                user=about.member.user,
+                day=drawn_on,
+                credits=hold.amount,
+            )
         if begins_on is not None:
             HeldCharge.objects.create(
                 hold=hold, key=api_key, begins_on=begins_on, credits=hold.amount
@@ -115,8 +142,9 @@ def place(
     operation_id="capture_hold",
     summary="Spend reserved credits",
     **operation(
-        Spent, *WRITING, "unknown_hold", "unknown_user", "hold_captured", "hold_released",
-        "hold_lapsed", "hold_exceeded", scope=SCOPE, takes=Capture,
+        Spent, *WRITING, "unknown_hold", "unknown_user", "unknown_organisation",
+        "hold_captured", "hold_released", "hold_lapsed", "hold_exceeded",
+        scope=SCOPE, takes=Capture,
     ),
 )  # fmt: skip
 def capture(
@@ -129,13 +157,11 @@ def capture(
     api_key = request.auth
 
     def do() -> Spent:
-        user = whose(api_key, body.user)
-        hold = _hold_of(api_key, user, hold_id)
+        about = party(api_key, body.user, body.organisation)
+        hold = _hold_of(api_key, about, hold_id)
         _uncount(hold.pk, spent=body.amount)
-        entry = ledger.capture(
-            hold, body.amount, note=body.note, actor=user if api_key.user_id else None
-        )
-        return Spent(entry=Entry.of(entry), available=ledger.balance_of(user))
+        entry = ledger.capture(hold, body.amount, note=body.note, actor=about.actor(api_key))
+        return Spent(entry=Entry.of(entry), available=ledger.balance_of(about.account))
 
     return once(request, key, body, do)
 
@@ -145,9 +171,10 @@ def capture(
     operation_id="release_hold",
     summary="Release reserved credits",
     **operation(
-        Held, *WRITING, "unknown_hold", "unknown_user", "hold_captured", scope=SCOPE, takes=Release
+        Held, *WRITING, "unknown_hold", "unknown_user", "unknown_organisation", "hold_captured",
+        scope=SCOPE, takes=Release,
     ),
-)
+)  # fmt: skip
 def release(
     request: ProgramRequest,
     hold_id: int,
@@ -158,34 +185,44 @@ def release(
     api_key = request.auth
 
     def do() -> Held:
-        user = whose(api_key, body.user)
-        hold = _hold_of(api_key, user, hold_id)
+        hold = _hold_of(api_key, party(api_key, body.user, body.organisation), hold_id)
         _uncount(hold.pk)
         return Held.of(ledger.release(hold))
 
     return once(request, key, body, do)
 
 
-def _hold_of(api_key: ApiKey, user: User, hold_id: int) -> Hold:
-    """The user's hold. Raises `UnknownHold`.
+def _hold_of(api_key: ApiKey, about: Party, hold_id: int) -> Hold:
+    """The party's hold. Raises `UnknownHold`.
 
     What a product has reserved isn't there for the user's own keys: who pays for the work must not
-    free the credits before it is paid.
+    free the credits before it is paid. Nor is what other members of an organisation have reserved.
     """
-    hold = ledger.hold_of(ledger.wallet_of(user), hold_id)
-    if api_key.user_id is not None and not hold.key.startswith(ledger_key(api_key, "")):
+    hold = ledger.hold_of(ledger.wallet_of(about.account), hold_id)
+    is_theirs = api_key.user_id is None or hold.key.startswith(ledger_key(api_key, ""))
+    if about.member is not None:
+        drawn = MemberHold.objects.filter(hold=hold_id, user=about.member.user_id)
+        is_theirs = is_theirs and drawn.exists()
+    if not is_theirs:
         raise UnknownHold("There is no such hold.")
     return hold
 
 
-# --- The key's limit --------------------------------------------------------------------------
+# --- The limits -------------------------------------------------------------------------------
 
-# Locked in this order everywhere: what a hold counts for, the key's sum, the wallet. So nobody
-# waits in a circle.
+# Locked in this order everywhere: what a hold counts for, the member's sum, the key's sum, the
+# wallet. So nobody waits in a circle.
 
 
 def _uncount(hold_id: int, *, spent: int = 0) -> None:
     """Of a hold that ends in this transaction, count only what is spent."""
+    member = MemberHold.objects.filter(hold=hold_id, is_over=False).first()
+    if member is not None and MemberHold.objects.filter(hold=hold_id, is_over=False).update(
+        is_over=True
+    ):
+        organisations.give_back(
+            member.organisation_id, member.user_id, member.day, member.credits - spent
+        )
     charge = HeldCharge.objects.filter(hold=hold_id).first()
     if charge is not None and charge.delete()[0]:
         keys.give_back(charge.key_id, charge.begins_on, charge.credits - spent)
@@ -193,9 +230,11 @@ def _uncount(hold_id: int, *, spent: int = 0) -> None:
 
 def uncount_lapsed() -> int:
     """Count no more what holds held whose time is up; answers how many there were."""
-    over = HeldCharge.objects.filter(hold__status__in=[Hold.Status.LAPSED, Hold.Status.RELEASED])
-    holds = list(over.values_list("hold_id", flat=True))
-    for hold_id in holds:
+    is_over = Q(hold__status__in=[Hold.Status.LAPSED, Hold.Status.RELEASED])
+    charges = HeldCharge.objects.filter(is_over).values_list("hold_id")
+    members = MemberHold.objects.filter(is_over, is_over=False).values_list("hold_id")
+    holds = list(charges.union(members))
+    for (hold_id,) in holds:
         with transaction.atomic():
             _uncount(hold_id)
     return len(holds)

@@ -1,11 +1,11 @@
-"""What API v1 keeps: what it answered, and what holds count for on the limits of keys."""
+"""What API v1 keeps: what it answered, and what holds count for on limits."""
 
 from typing import Final
 
 from django.db import models
 from django.db.models.functions import Now
 
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Organisation, User
 from credits.models import Hold
 
 LONGEST_KEY: Final = 128
@@ -48,3 +48,27 @@ class HeldCharge(models.Model):
 
     def __str__(self) -> str:
         return f"{self.hold_id}: {self.credits}"
+
+
+class MemberHold(models.Model):
+    """A hold on an organisation's credits: by which member, and what it counts for on their limit.
+
+    It stays when the hold `is_over`, to know whose it was; then what was captured is counted.
+    """
+
+    hold = models.OneToOneField(Hold, models.PROTECT, primary_key=True, db_constraint=False)
+    organisation = models.ForeignKey(Organisation, models.PROTECT, related_name="+", db_index=False)
+    user = models.ForeignKey(User, models.PROTECT, related_name="+")
+    day = models.DateField()
+    credits = models.PositiveBigIntegerField()
+    is_over = models.BooleanField(default=False)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["hold"], condition=models.Q(is_over=False), name="api_memberhold_open"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hold_id}: {self.user_id}, {self.credits}"

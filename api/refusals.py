@@ -4,7 +4,7 @@ One shape for all: `{"error": "<a sentence>", "code": "<stable>", "field"?: "<na
 codes what a program needs to go on. The sentences are English, for who writes the program.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Final, NotRequired
 
@@ -13,14 +13,24 @@ from django.urls import reverse
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from accounts import keys, organisations
 from accounts.closing import AccountClosed, AccountClosing
-from accounts.keys import LimitReached
 from api.prices import A_QUOTE, Quote
 from billing import checkout
 from billing.api import Refusal
+from billing.bulk import orders, terms
+from billing.bulk.lines import BadLines
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from credits import errors
 from usage.recording import UsageError
+
+
+class LineProblem(TypedDict):
+    """What is wrong with a line of a list."""
+
+    line: Annotated[int | None, Field(description="Its place, from 1. null: the list as a whole.")]
+    field: Annotated[str, Field(description="`email`, `user`, `credits`, `line` or `lines`.")]
+    reason: Annotated[str, Field(description="A sentence in English.")]
 
 
 class Error(TypedDict):
@@ -40,23 +50,23 @@ class Error(TypedDict):
     needed: NotRequired[
         Annotated[int, Field(description="`insufficient_credits`: what was asked for.")]
     ]
-    limit: NotRequired[
-        Annotated[int, Field(description="`spending_limit_reached`: credits a period.")]
-    ]
-    spent: NotRequired[
-        Annotated[int, Field(description="`spending_limit_reached`: credits of them.")]
-    ]
+    limit: NotRequired[Annotated[int, Field(description="`…_limit_reached`: credits a period.")]]
+    spent: NotRequired[Annotated[int, Field(description="`…_limit_reached`: credits of them.")]]
     resets_at: NotRequired[
-        Annotated[
-            datetime, Field(description="`spending_limit_reached`: when the next period begins.")
-        ]
+        Annotated[datetime, Field(description="`…_limit_reached`: when the next period begins.")]
     ]
     held: NotRequired[Annotated[int, Field(description="`hold_exceeded`: what the hold reserves.")]]
+    owed: NotRequired[Annotated[int, Field(description="`credits_owed`: how many.")]]
     quote: NotRequired[Annotated[Quote, Field(description="`price_changed`: the new price.")]]
     url: NotRequired[
         Annotated[
             str,
             Field(description="`already_subscribed`: where the user changes the plan."),
+        ]
+    ]
+    lines: NotRequired[
+        Annotated[
+            list[LineProblem], Field(description="`invalid_lines`: all that is wrong with them.")
         ]
     ]
 
@@ -92,7 +102,17 @@ REASONS: Final = {
         "This API key has spent 998 of its 1000 credits in this period. Nothing was spent.",
         {"limit": 1000, "spent": 998, "resets_at": "2027-01-01T00:00:00Z"},
     ),
+    "member_limit_reached": Reason(
+        403,
+        "This member has drawn 480 of their 500 credits in this period. Nothing was spent.",
+        {"limit": 500, "spent": 480, "resets_at": "2027-01-01T00:00:00Z"},
+    ),
     "unknown_user": Reason(404, "There is no such user.", {"field": "user"}),
+    "unknown_organisation": Reason(
+        404,
+        "There is no such organisation, or the user is no member of it.",
+        {"field": "organisation"},
+    ),
     "unknown_hold": Reason(404, "There is no such hold."),
     "unknown_purchase": Reason(404, "There is no such purchase."),
     "unknown_meter": Reason(404, "There is no such meter.", {"field": "meter"}),
@@ -129,12 +149,31 @@ REASONS: Final = {
         "The user has not confirmed their email address yet. Nothing was charged.",
         {"field": "user"},
     ),
+    "credits_owed": Reason(
+        409,
+        "The organisation owes 20 credits, which would be taken from what it buys for others. "
+        "Nothing was charged; buy as many for itself first.",
+        {"owed": 20},
+    ),
+    "invoices_not_approved": Reason(
+        409,
+        "The organisation doesn't pay by invoice: staff approve that. Nothing was ordered.",
+        {"field": "payment"},
+    ),
     "account_closing": Reason(409, "The account is being closed. Nothing was charged."),
     "payload_too_large": Reason(413, "The body is larger than 64 KB."),
     "unsupported_media_type": Reason(415, "Send JSON with Content-Type: application/json."),
     "invalid_request": Reason(422, "amount must be at least 1.", {"field": "amount"}),
     "credits_out_of_range": Reason(
         422, "The smallest purchase is 10 credits. Nothing was charged.", {"field": "credits"}
+    ),
+    "invalid_lines": Reason(
+        422,
+        "1 line can't be bought as it is. Nothing was kept or charged.",
+        {
+            "field": "lines",
+            "lines": [{"line": 2, "field": "email", "reason": "The address is missing."}],
+        },
     ),
     "too_late": Reason(422, "Usage is taken for 35 days.", {"field": "at"}),
     "too_early": Reason(422, "This time is in the future.", {"field": "at"}),
@@ -172,7 +211,16 @@ def of(error: Exception) -> Refusal | None:
             return refusal("invalid_request", str(error), field="quantity")
         case UsageError():
             return refusal(error.code, str(error), field=FIELD_OF.get(error.code))
-        case LimitReached():
+        case organisations.LimitReached():
+            return refusal(
+                "member_limit_reached",
+                f"This member has drawn {error.spent} of their {error.limit} credits in this "
+                "period. Nothing was spent.",
+                limit=error.limit,
+                spent=error.spent,
+                resets_at=error.resets_at,
+            )
+        case keys.LimitReached():
             return refusal(
                 "spending_limit_reached",
                 f"This API key has spent {error.spent} of its {error.limit} credits in this "
@@ -210,6 +258,22 @@ def _of_a_purchase(error: Exception) -> Refusal | None:
     match error:
         case checkout.RequestIdReused():
             return reused_key()
+        case BadLines(problems=problems):
+            return refusal(
+                "invalid_lines",
+                f"{problems[0].reason} Nothing was kept or charged.",
+                field="lines",
+                lines=[asdict(problem) for problem in problems],
+            )
+        case terms.NotApproved():
+            return refusal("invoices_not_approved", field="payment")
+        case orders.OwesCredits(owed=owed):
+            return refusal(
+                "credits_owed",
+                f"The organisation owes {owed} credits, which would be taken from what it buys for "
+                "others. Nothing was charged; buy as many for itself first.",
+                owed=owed,
+            )
         case checkout.PriceChanged(quote=quote):
             return refusal(
                 "price_changed",

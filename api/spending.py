@@ -7,12 +7,21 @@ from django.http import HttpResponse
 from ninja import Router
 from pydantic import Field
 
-from accounts import keys
+from accounts import keys, limits, organisations
 from accounts.models import ApiKey
-from api.admission import ProgramRequest, naming
+from api.admission import ProgramRequest, naming, party
 from api.answers import answer_of, fingerprint_of, response_of, scope_of
 from api.entries import Entry
-from api.fields import ABSENT, Credits, IdempotencyKey, Input, Note, Output, UserField
+from api.fields import (
+    ABSENT,
+    Credits,
+    IdempotencyKey,
+    Input,
+    Note,
+    OrganisationField,
+    Output,
+    UserField,
+)
 from api.operations import WRITING, operation
 from api.reading import Sent
 from api.refusals import refusal
@@ -22,12 +31,15 @@ router = Router(tags=["Credits"])
 
 UNKNOWN_USER: Final = "AP001"
 LIMIT_REACHED: Final = "AP002"
+UNKNOWN_ORGANISATION: Final = "AP003"
+MEMBER_LIMIT_REACHED: Final = "AP004"
 
 
 class Spend(Input):
     amount: Credits
     note: Note = ""
     user: UserField = ABSENT
+    organisation: OrganisationField = ABSENT
 
 
 class Spent(Output):
@@ -40,7 +52,8 @@ class Spent(Output):
     operation_id="spend",
     summary="Spend credits",
     **operation(
-        Spent, *WRITING, "insufficient_credits", "spending_limit_reached", "unknown_user",
+        Spent, *WRITING, "insufficient_credits", "spending_limit_reached",
+        "member_limit_reached", "unknown_user", "unknown_organisation",
         scope=ApiKey.Scope.CREDITS_SPEND, status=201, takes=Spend,
     ),
 )  # fmt: skip
@@ -49,7 +62,7 @@ def spend(
 ) -> HttpResponse:
     """Take credits for what a user has used, all of them or none."""
     api_key, fingerprint = request.auth, fingerprint_of(request, body)
-    begins_on = keys.period_of(api_key)
+    begins_on, today = keys.period_of(api_key), limits.today()
     values = [
         scope_of(api_key),
         key,
@@ -60,6 +73,8 @@ def spend(
         api_key.pk,
         api_key.limit_credits,
         begins_on,
+        body.organisation,
+        today,
     ]
     try:
         row = ledger.run(_SPEND, values, body.amount)
@@ -69,8 +84,14 @@ def spend(
             raise refusal("unknown_user", field="user") from None
         if state == LIMIT_REACHED and begins_on is not None:
             raise keys.limit_reached(api_key, begins_on) from None
+        if state == UNKNOWN_ORGANISATION:
+            raise refusal("unknown_organisation", field="organisation") from None
+        if state == MEMBER_LIMIT_REACHED:
+            member = party(api_key, body.user, body.organisation).member
+            if member is not None:
+                raise organisations.limit_reached(member, today) from None
         raise
     return response_of(answer_of(row), fingerprint)
 
 
-_SPEND: Final = "SELECT * FROM api_spend(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_SPEND: Final = "SELECT * FROM api_spend(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"

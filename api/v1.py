@@ -12,6 +12,7 @@ from ninja.errors import ValidationError
 
 from api import (
     balance,
+    bulk,
     calling,
     entries,
     holds,
@@ -43,10 +44,11 @@ api = NinjaAPI(
             {"name": "Usage", "description": "Report what was used; its meter's prices charge it."},
             {"name": "Prices", "description": "What credits cost to buy."},
             {"name": "Purchases", "description": "Sell credits in your own place."},
+            {"name": "Bulk purchases", "description": "An organisation buys for many at once."},
         ]
     },
 )
-for part in (calling, balance, entries, spending, holds, reporting, quotes, purchases):
+for part in (calling, balance, entries, spending, holds, reporting, quotes, purchases, bulk):
     api.add_router("", part.router)
 
 

@@ -28,7 +28,9 @@ def close_abandoned(progress: Callable[[Sequence[Purchase]], Iterable[Purchase]]
     other: paid is paid. Raises `StripeUnavailable`; what was closed before it stays so.
     """
     waiting = Purchase.objects.filter(
-        status__in=Purchase.WAITING, created_at__lt=timezone.now() - PAYABLE
+        status__in=Purchase.WAITING,
+        created_at__lt=timezone.now() - PAYABLE,
+        bulk__invoice=None,  # an invoice may be paid much later
     )
     closed = 0
     for purchase in progress(list(waiting.order_by("created_at"))):

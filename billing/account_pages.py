@@ -18,9 +18,10 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import preferences
+from accounts import organisations, preferences
 from accounts.closing import AccountClosed, ClosingInterrupted, StaffAccount
 from accounts.models import User
+from accounts.organisations import LastOwner
 from accounts.requests import SignedInRequest
 from billing import closing
 from billing.checkout import live_subscription
@@ -62,6 +63,13 @@ REFUSALS: Final[dict[type[Exception], tuple[int, Any]]] = {
         gettext_lazy(
             "A payment of yours is not confirmed yet; a bank debit takes some days. Nothing was "
             "closed. Please come back when its credits have arrived or it has failed."
+        ),
+    ),
+    LastOwner: (
+        409,
+        gettext_lazy(
+            "You are the only owner of an organisation. Nothing was closed: make somebody else its "
+            "owner first, or close it."
         ),
     ),
     ClosingInterrupted: (
@@ -171,6 +179,7 @@ def _closing_page(
         "problem": problem,
         "is_staff": user.is_staff or user.is_superuser,
         "has_password": user.has_usable_password(),
+        "owned_alone": organisations.owned_alone(user),
         "standing": ledger.standing(user),
         "subscription": live_subscription(user),
         "page": "account",

@@ -1,6 +1,7 @@
 """Selling: an order, and Stripe's page to pay it on."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -17,14 +18,23 @@ from accounts import closing, rows
 from accounts.models import User
 from billing import promotions, stripe_api
 from billing.customers import with_customer
-from billing.models import Mode, Purchase, Subscription
+from billing.models import BulkPurchase, Mode, Purchase, Subscription
 from billing.pricing import CURRENCY, Quote, quote
 from billing.stripe_api import Clock, StripeRefused
 from billing.stripe_objects import METADATA_TYPE
+from credits import gifts
 from credits.numbers import credits_in_words
 
 if TYPE_CHECKING:
     from stripe.params.checkout import SessionCreateParams
+
+
+@dataclass(frozen=True)
+class Present:
+    """For whom an order is, by email address, and what to tell them."""
+
+    recipient: str
+    message: str
 
 
 class RequestIdReused(Exception):
@@ -66,6 +76,7 @@ class Order:
     expected_total: int | None = None
     promo_code: str = ""
     expected_bonus: int | None = None
+    present: Present | None = None
 
 
 def start_checkout(
@@ -77,16 +88,22 @@ def start_checkout(
     expected_total: int | None = None,
     promo_code: str = "",
     expected_bonus: int | None = None,
+    present: Present | None = None,
 ) -> str:
     """Open a payment page for this many credits and answer its address.
+
+    As a `present`, in mode payment only, they are for somebody else once they are paid.
 
     The order is on record before Stripe is called. The same `request_id` answers the same page;
     `expected_total` is what the buyer saw, in cents, and `expected_bonus` what the code would
     bring, in credits. Raises `RequestIdReused`, `PriceChanged`, `BonusChanged`, `CodeRefused`,
-    `AccountClosing`, `AlreadySubscribed`, `OrderReplaced`, `StripeUnavailable`, `StripeRefused`;
-    nothing is charged then.
+    `GiftRefused`, `AccountClosing`, `AlreadySubscribed`, `OrderReplaced`, `StripeUnavailable`,
+    `StripeRefused`; nothing is charged then.
     """
-    order = Order(credits, mode, request_id, expected_total, promo_code, expected_bonus)
+    if present is not None:
+        to = gifts.check_address(user, present.recipient)
+        present = Present(to, gifts.check_message(present.message))
+    order = Order(credits, mode, request_id, expected_total, promo_code, expected_bonus, present)
     if promo_code and not _earlier(user, order):
         _leave_the_code(user, order)
     with transaction.atomic():
@@ -115,6 +132,10 @@ def place_order(user: User, order: Order) -> Purchase:
         raise BonusChanged(price, order.promo_code, bonus)
     if offer is not None and offer.in_the_way:
         raise OrderReplaced
+    gift = None
+    if order.present is not None:
+        present = order.present
+        gift = gifts.order_gift(user, present.recipient, order.credits, present.message)
     purchase = Purchase.objects.create(
         user=user,
         mode=order.mode,
@@ -124,6 +145,7 @@ def place_order(user: User, order: Order) -> Purchase:
         currency=CURRENCY,
         language=translation.get_language() or "",
         request_id=order.request_id,
+        gift=gift,
     )
     if offer is not None:
         promotions.reserve(offer, purchase)
@@ -141,6 +163,9 @@ def _same_order(purchase: Purchase, order: Order) -> Purchase:
     if (purchase.credits, purchase.mode) != (order.credits, order.mode) or (
         order.expected_total not in (None, purchase.total)
     ):
+        raise RequestIdReused
+    gift = purchase.gift
+    if order.present != (gift and Present(gift.recipient, gift.message)):
         raise RequestIdReused
     redemption = promotions.redemption_of(purchase)
     code, bonus = (redemption.code.code, redemption.credits) if redemption else ("", 0)
@@ -228,7 +253,9 @@ def payment_page(purchase: Purchase) -> str:
 
 
 def _success_url(purchase: Purchase) -> str:
-    return f"{settings.BASE_URL}{reverse('success')}?purchase={purchase.pk}"
+    bulk = BulkPurchase.objects.filter(purchase=purchase).first()
+    path = bulk.get_absolute_url() if bulk else f"{reverse('success')}?purchase={purchase.pk}"
+    return f"{settings.BASE_URL}{path}"
 
 
 def open_page(purchase: Purchase) -> None:
@@ -335,6 +362,8 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
     if redemption is not None:
         shop["promo"] = metadata["promo_code"] = redemption.code.code
         metadata["bonus"] = str(redemption.credits)
+    if purchase.user.is_organisation:
+        shop["organisation"] = str(purchase.user_id)
     price_data: Any = {
         "currency": purchase.currency,
         "unit_amount": purchase.total,
@@ -347,7 +376,7 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
         "line_items": [{"quantity": 1, "price_data": price_data}],
         "metadata": metadata,
         "success_url": _success_url(purchase),
-        "cancel_url": f"{settings.BASE_URL}{reverse('buy')}?{urlencode(shop)}",
+        "cancel_url": _cancel_url(purchase, shop),
     }
     if purchase.language:
         params["locale"] = cast(Any, purchase.language)
@@ -359,3 +388,9 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
     else:
         params["payment_intent_data"] = {"metadata": metadata}
     return params
+
+
+def _cancel_url(purchase: Purchase, shop: Mapping[str, str]) -> str:
+    bulk = BulkPurchase.objects.filter(purchase=purchase).first()
+    path = bulk.get_absolute_url() if bulk else f"{reverse('buy')}?{urlencode(shop)}"
+    return f"{settings.BASE_URL}{path}"

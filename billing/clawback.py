@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from accounts import preferences
-from billing import mails, stripe_api, topup
+from billing import giving, mails, stripe_api, topup
 from billing.fulfilment import Quarantined, buyer_of
 from billing.models import Charge, Dispute, Event, Purchase, Refund
 from billing.promotions import BONUS
@@ -23,8 +23,8 @@ from billing.stripe_objects import (
     NotOurs,
     mapping,
     our_metadata,
+    sale_of,
     stripe_id,
-    subscription_of,
     uuid_of,
 )
 from billing.templatetags.money import money
@@ -112,7 +112,7 @@ def _sale_of(intent_id: str, clock: Clock) -> tuple[str, str | None, Mapping[str
         return intent_id, None, our_metadata(intent.get("metadata"))
     except NotOurs:
         pass
-    # A subscription's payments carry no metadata; their invoice does.
+    # The payments of invoices carry no metadata; their invoice does.
     payments = stripe_api.call(
         lambda: client.invoice_payments.list(
             {"payment": {"type": "payment_intent", "payment_intent": intent_id}}
@@ -123,8 +123,8 @@ def _sale_of(intent_id: str, clock: Clock) -> tuple[str, str | None, Mapping[str
         raise NotOurs("The payment is neither marked as ours nor an invoice's.")
     invoice_id = str(stripe_id(payments[0]["invoice"]))
     invoice = stripe_api.call(lambda: client.invoices.retrieve(invoice_id), clock).to_dict()
-    subscription_id, metadata = subscription_of(invoice)
-    return str(subscription_id), invoice_id, our_metadata(metadata)
+    payment, metadata = sale_of(invoice)
+    return str(payment), invoice_id, our_metadata(metadata)
 
 
 def withdrawn_by(dispute: Mapping[str, Any]) -> int:
@@ -284,9 +284,17 @@ def _settle(grant: Entry, fetched: Fetched, kind: Kind, note: str) -> Entry | No
     suffix = BONUS if grant.key.endswith(BONUS) else ""
     key = f"charge:{fetched.id}:{steps.count() + 1}{suffix}"
     if target > revoked:
-        return ledger.revoke(
-            grant.wallet, target - revoked, of=grant.key, key=key, kind=kind, note=note
+        entry = ledger.revoke(
+            grant.wallet,
+            target - revoked,
+            of=grant.key,
+            key=key,
+            kind=kind,
+            note=note,
+            recall_note=giving.recall_note(kind),
         )
+        giving.tell_recalled(entry)
+        return entry
     return ledger.restore(grant.wallet, revoked - target, of=grant.key, key=key, note=note)
 
 

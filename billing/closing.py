@@ -11,16 +11,35 @@ from datetime import datetime
 
 from django.db import transaction
 
-from accounts import closing
+from accounts import closing, organisations
 from accounts.models import User
-from billing import stripe_api, topup, topup_charges
+from accounts.organisations import LastOwner, NotAllowed
+from billing import giving, stripe_api, topup, topup_charges
 from billing.anonymity import anonymous, customer_ids
+from billing.bulk.orders import forget_recipient
 from billing.checkout import expire_orders, expire_page
 from billing.mails import tell
-from billing.models import BalanceAlert, Event, Mail, Purchase, StripeCustomer, Subscription
+from billing.models import (
+    BalanceAlert,
+    Event,
+    Invoice,
+    Mail,
+    Purchase,
+    StripeCustomer,
+    Subscription,
+)
 from billing.stripe_api import Clock, StripeRefused
 from billing.subscriptions import tell_change
+from credits import ledger
 from outgoing import messages
+
+
+class CreditsOwed(Exception):
+    """The organisation owes credits."""
+
+
+class CreditsHeld(Exception):
+    """Credits of the organisation are held for work that is not done yet."""
 
 
 class PaymentUnderWay(Exception):
@@ -30,16 +49,36 @@ class PaymentUnderWay(Exception):
 def close_account(user: User) -> None:
     """End the user's business at Stripe and erase who they were; the ledger stays.
 
-    Nothing is erased where it raises `StaffAccount`, `PaymentUnderWay`, `StripeUnavailable`,
-    `StripeRefused`, `ClosingInterrupted`; `AccountClosed` where it has been closed before.
+    Nothing is erased where it raises `StaffAccount`, `LastOwner` (of an organisation),
+    `PaymentUnderWay`, `StripeUnavailable`, `StripeRefused`, `ClosingInterrupted`; `AccountClosed`
+    where it has been closed before.
     """
     mark = closing.begin(user)
     try:
+        if organisations.owned_alone(user).exists():
+            raise LastOwner
         _end_at_stripe(user, Clock())
         _erase(user, mark)
     except Exception:
         closing.give_up(user, mark)
         raise
+
+
+def close_organisation(organisation_id: int, *, by: User) -> None:
+    """Close an organisation's account, by an owner; its members are none from then on.
+
+    Raises `UnknownOrganisation`, `NotAllowed`, `CreditsOwed`, `CreditsHeld`, and what
+    `close_account` does.
+    """
+    membership = organisations.membership_of(by, organisation_id)
+    if not membership.is_owner:
+        raise NotAllowed
+    standing = ledger.standing(membership.organisation.account)
+    if standing.owed:
+        raise CreditsOwed
+    if standing.held:
+        raise CreditsHeld
+    close_account(membership.organisation.account)
 
 
 # --- At Stripe ----------------------------------------------------------------------------------
@@ -88,6 +127,8 @@ def _close_pages(customer_id: str, clock: Clock) -> None:
 
 def _check_payments(user: User, clock: Clock) -> None:
     """Raise `PaymentUnderWay` where one was made and is not granted yet; bank debits take days."""
+    if Invoice.objects.filter(bulk__organisation=user.pk, status__in=Invoice.PAYABLE).exists():
+        raise PaymentUnderWay
     sessions = stripe_api.client().v1.checkout.sessions
     waiting = Purchase.objects.filter(user=user, status__in=Purchase.WAITING)
     for purchase in waiting.exclude(stripe_session_id=None):
@@ -130,15 +171,23 @@ def _erase(user: User, mark: datetime) -> None:
     locked = closing.lock(user)
     if locked.closed_at is not None:
         return
+    forget_recipient(user)
     messages.forget_answers(user)
     mails = Mail.objects.filter(user=user)
     mails.filter(sent_at=None).delete()
     mails.update(context={}, error="")
-    # The last one: the address is in the row until it is sent, or can't be.
-    tell(locked, "account_closed", "account", email=locked.email, language=locked.language)
+    giving.cancel_all(locked)
+    giving.forget(locked)
+    if locked.is_organisation:
+        tell(locked, "organisation_closed", "account", name=locked.organisation.name)
+        organisations.dissolve(locked)
+    else:
+        # The last one: the address is in the row until it is sent, or can't be.
+        tell(locked, "account_closed", "account", email=locked.email, language=locked.language)
+        organisations.leave_all(locked)
     closing.erase(locked, mark)
     # Its id stays, to know by what still comes from Stripe about it.
-    StripeCustomer.objects.filter(user=user).update(email="")
+    StripeCustomer.objects.filter(user=user).update(email="", name="")
     topup.forget(user)
     BalanceAlert.objects.update_or_create(user=user, defaults={"threshold": 0, "is_low": False})
 

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.utils import translation
+from stripe.params import CustomerCreateParams
 from stripe.params.billing_portal import SessionCreateParams
 
 from accounts import closing
@@ -66,9 +67,7 @@ def with_customer(user: User, use: Callable[[str], T], clock: Clock) -> T:
     """
     with transaction.atomic():
         closing.check_open(user)
-        customer, _ = StripeCustomer.objects.get_or_create(
-            user=user, defaults={"email": user.email}
-        )
+        customer, _ = StripeCustomer.objects.get_or_create(user=user, defaults=_details_of(user))
     try:
         return use(_stripe_id(customer, clock))
     except StripeRefused as error:
@@ -78,21 +77,27 @@ def with_customer(user: User, use: Callable[[str], T], clock: Clock) -> T:
     return use(_stripe_id(customer, clock))
 
 
+def _details_of(user: User) -> dict[str, str]:
+    """What Stripe shall know of the user: where receipts go, and of an organisation its name."""
+    if user.is_organisation:
+        return {"email": user.organisation.billing_email, "name": user.organisation.name}
+    return {"email": user.email, "name": ""}
+
+
 def _stripe_id(customer: StripeCustomer, clock: Clock) -> str:
     if customer.stripe_id is None:
         if not customer.email:
             with transaction.atomic():
                 closing.check_open(customer.user)
                 StripeCustomer.objects.filter(pk=customer.pk, email="").update(
-                    email=customer.user.email
+                    **_details_of(customer.user)
                 )
             customer.refresh_from_db()
         try:
             created = stripe_api.keyed_call(
                 customer,
                 lambda options: stripe_api.client().v1.customers.create(
-                    {"email": customer.email, "metadata": {"user_id": str(customer.user_id)}},
-                    options,
+                    _customer_params(customer), options
                 ),
                 clock,
             )
@@ -104,6 +109,16 @@ def _stripe_id(customer: StripeCustomer, clock: Clock) -> str:
             raise
         _keep(customer, created.id, clock)
     return customer.stripe_id or ""
+
+
+def _customer_params(customer: StripeCustomer) -> CustomerCreateParams:
+    params: CustomerCreateParams = {
+        "email": customer.email,
+        "metadata": {"user_id": str(customer.user_id)},
+    }
+    if customer.name:
+        params["name"] = customer.name
+    return params
 
 
 def _keep(customer: StripeCustomer, stripe_id: str, clock: Clock) -> None:
@@ -118,12 +133,27 @@ def _keep(customer: StripeCustomer, stripe_id: str, clock: Clock) -> None:
         raise
 
 
+def tell_details(user: User) -> None:
+    """Have Stripe know the user's details as they are now, where it knows the user.
+
+    Raises `StripeUnavailable`, `StripeRefused`.
+    """
+    customer = StripeCustomer.objects.filter(user=user, stripe_id__isnull=False).first()
+    details = _details_of(user)
+    if customer is None or details == {"email": customer.email, "name": customer.name}:
+        return
+    params = cast(Any, details)
+    update = stripe_api.client().v1.customers.update
+    stripe_api.call(lambda: update(customer.stripe_id or "", params), Clock())
+    StripeCustomer.objects.filter(pk=customer.pk).update(**details)
+
+
 def _forget(customer: StripeCustomer) -> None:
     with transaction.atomic():
         # It may have been deleted there because the account is being closed.
         closing.check_open(customer.user)
         # Unless another request has forgotten it, or made a new one, meanwhile.
         StripeCustomer.objects.filter(pk=customer.pk, stripe_id=customer.stripe_id).update(
-            stripe_id=None, attempt=F("attempt") + 1, email=customer.user.email
+            stripe_id=None, attempt=F("attempt") + 1, **_details_of(customer.user)
         )
     customer.refresh_from_db()

@@ -20,7 +20,15 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model, QuerySet
 from django.utils import timezone
 
-from accounts.models import ApiKey, ApiKeySpending, Session, User
+from accounts.models import (
+    ApiKey,
+    ApiKeySpending,
+    Drawing,
+    Invitation,
+    Membership,
+    Session,
+    User,
+)
 from billing.anonymity import customer_ids
 from billing.models import (
     BalanceAlert,
@@ -38,7 +46,7 @@ from billing.models import (
     TopUpConsent,
 )
 from credits import ledger
-from credits.models import Adjustment, Entry, Hold, Lot, Transfer, Wallet
+from credits.models import Adjustment, Entry, Gift, Hold, Lot, Transfer, Wallet
 from usage.models import Event as UsageEvent
 
 VERSION: Final = 1
@@ -174,6 +182,15 @@ def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
         # Not whose wallet they arrived in.
         Transfer.objects.filter(wallet=wallet), "entry_id", "amount", "to_entry_id",
     )  # fmt: skip
+    yield "gifts", _rows(
+        Gift.objects.filter(sender=user), "id", "recipient", "credits", "message", "status",
+        "recalled", "created_at", "expires_at", "closed_at",
+    )  # fmt: skip
+    yield "gifts_received", _rows(
+        # Whose they were stands in their mails.
+        Gift.objects.filter(claimed_by=user), "id", "recipient", "credits", "message", "status",
+        "recalled", "closed_at",
+    )  # fmt: skip
     yield "adjustments", _rows(
         Adjustment.objects.filter(user=user), "id", "amount", "reason", "status", "answer",
         "asked_at", "decided_at",
@@ -184,6 +201,17 @@ def _lists(user: User) -> Iterator[tuple[str, Iterator[list[Row]]]]:
     )  # fmt: skip
     yield "api_key_spending", _rows(
         ApiKeySpending.objects.filter(key__user=user), "id", "key_id", "begins_on", "credits",
+    )  # fmt: skip
+    yield "memberships", _rows(
+        Membership.objects.filter(user=user), "id", "organisation_id", "organisation__name",
+        "role", "limit_credits", "limit_period", "joined_at",
+    )  # fmt: skip
+    yield "drawn_on_organisations", _rows(
+        Drawing.objects.filter(user=user), "id", "organisation_id", "day", "credits",
+    )  # fmt: skip
+    yield "invitations_sent", _rows(
+        Invitation.objects.filter(invited_by=user), "id", "organisation_id", "email", "role",
+        "created_at", "expires_at",
     )  # fmt: skip
     yield "usage_events", _rows(
         UsageEvent.objects.filter(user=user), "id", "meter__code", "key", "quantity", "at",

@@ -13,7 +13,8 @@ from typing import Any, Final
 from django.utils import timezone
 
 from accounts.models import User
-from billing import mails, promotions, topup
+from billing import giving, mails, promotions, topup
+from billing.bulk import delivery
 from billing.models import (
     MAX_CREDITS,
     MIN_CREDITS,
@@ -94,6 +95,7 @@ def fulfil_checkout(session: Mapping[str, Any]) -> None:
     else:
         _grant(purchase, purchase, f"purchase:{purchase.pk}", Kind.PURCHASE)
         _mark_paid(purchase, stripe_id(session.get("payment_intent")))
+        giving.send_bought(purchase)
 
 
 def fulfil_intent(intent: Mapping[str, Any]) -> None:
@@ -321,6 +323,7 @@ def _check_sale(
 def _grant(purchase: Purchase, terms: Purchase | PlanChange, key: str, kind: Kind) -> None:
     wallet = ledger.wallet_of(purchase.user)
     ledger.grant(wallet, terms.credits, key=key, kind=kind, paid=terms.total)
+    delivery.begin(purchase)
     told: dict[str, Any] = {"credits": terms.credits, "total": terms.total}
     if purchase.top_up_id is not None:
         mails.tell(purchase.user, "top_up", key, **told)

@@ -4,12 +4,13 @@ import csv
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, time, tzinfo
 from typing import Any, Final, NamedTuple
 
 from django.http import QueryDict
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format, time_format
 from django.utils.http import urlencode
@@ -19,7 +20,7 @@ from billing.chart import Chart
 from billing.templatetags.money import money
 from credits.models import Kind, Wallet
 from credits.numbers import number, signed
-from credits.statement import Day, Filter, Line, export
+from credits.statement import Day, Filter, Line, Page, export
 
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _LONGEST_ID: Final = 18  # digits
@@ -86,12 +87,37 @@ def _kinds(language: str | None) -> dict[str, str]:
 # filters in a template take far longer.
 
 
-def rows(lines: list[Line]) -> Iterator[dict[str, Any]]:
-    """The lines of a page in words. `receipt` is the entry that it is asked for by."""
+def _own_receipt(entry_id: int) -> str:
+    return reverse("receipt", args=[entry_id])
+
+
+def page_of(
+    question: Asked, page: Page, receipt_path: Callable[[int], str] = _own_receipt
+) -> dict[str, Any]:
+    """What `billing/_history.html` shows, but for the addresses that lead to it."""
+    chosen = question.chosen
+    kinds = kinds_in_words()
+    return {
+        "chosen": chosen,
+        "has_bad_date": question.has_bad_date,
+        "kinds": [(kind, words, kind in chosen.kinds) for kind, words in kinds.items()],
+        "kinds_chosen": ", ".join(kinds[kind] for kind in chosen.kinds),
+        "lines": list(rows(page.lines, receipt_path)),
+        # Their number is told where it is known: to count a long history takes long.
+        "is_whole": not (page.newer or page.older),
+        "newer": query_of(chosen, after=page.newer) if page.newer else None,
+        "older": query_of(chosen, before=page.older) if page.older else None,
+        "csv": query_of(chosen),
+    }
+
+
+def rows(lines: list[Line], receipt_path: Callable[[int], str]) -> Iterator[dict[str, Any]]:
+    """The lines of a page in words. `receipt` is the address of it, or empty."""
     language = get_language()
     kinds = _kinds(language)
     zone = timezone.get_current_timezone()
     for line in lines:
+        paid_by = line.id if line.paid else line.returns
         at = line.created_at.astimezone(zone)
         yield {
             "line": line,
@@ -100,7 +126,7 @@ def rows(lines: list[Line]) -> Iterator[dict[str, Any]]:
             "time": _time(time(at.hour, at.minute), language),
             "kind": kinds[line.kind],
             "paid": money(line.paid) if line.paid else "",
-            "receipt": line.id if line.paid else line.returns,
+            "receipt": receipt_path(paid_by) if paid_by else "",
             "is_invoice": line.kind == Kind.RENEWAL,
             "is_plus": line.amount > 0,
             "amount": signed(line.amount, language),

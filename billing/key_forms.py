@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from accounts.models import ApiKey
+from accounts.models import ApiKey, Period
 from credits.models import MAX_CREDITS
 from credits.numbers import parse_credits
 
@@ -23,9 +23,9 @@ EXPIRY: Final = [
 ]
 SUGGESTED_EXPIRY: Final = "90"
 PERIODS: Final = [
-    (ApiKey.Period.DAY, _("Every day")),
-    (ApiKey.Period.WEEK, _("Every week")),
-    (ApiKey.Period.MONTH, _("Every month")),
+    (Period.DAY, _("Every day")),
+    (Period.WEEK, _("Every week")),
+    (Period.MONTH, _("Every month")),
 ]
 MOST_A_MINUTE: Final = 100_000
 
@@ -43,7 +43,40 @@ class CreditsField(forms.IntegerField):
         return credits
 
 
-class KeyForm(forms.Form):
+class LimitForm(forms.Form):
+    """So many credits a period, or no limit."""
+
+    limit_credits = CreditsField(
+        label=_("Spending limit"),
+        required=False,
+        min_value=1,
+        max_value=MAX_CREDITS,
+        help_text=_("In credits. Leave it empty for none."),
+        widget=forms.TextInput(
+            attrs={"class": "input", "inputmode": "numeric", "autocomplete": "off"}
+        ),
+        error_messages={
+            name: _("Enter a whole number of credits from 1, such as 500, or nothing.")
+            for name in ("invalid", "min_value", "max_value")
+        },
+    )
+    limit_period = forms.ChoiceField(
+        label=_("The limit starts anew"),
+        choices=PERIODS,
+        initial=Period.MONTH,
+        help_text=_("Days begin at 0:00 UTC, weeks on Monday, months on the first."),
+        widget=forms.Select(attrs={"class": "input"}),
+    )
+
+    def limit(self) -> dict[str, Any]:
+        """The limit of a form that is valid, as `accounts.models.Limited` has it."""
+        typed = self.cleaned_data
+        period = typed["limit_period"] if typed["limit_credits"] else ""
+        return {"limit_credits": typed["limit_credits"], "limit_period": period}
+
+
+class KeyForm(LimitForm):
+    field_order = ("request_id", "name", "scopes", "expires_in", "limit_credits", "limit_period")
     # Made with the form, so that sending it twice makes one key.
     request_id = forms.UUIDField(widget=forms.HiddenInput)
     name = forms.CharField(
@@ -65,27 +98,6 @@ class KeyForm(forms.Form):
         initial=SUGGESTED_EXPIRY,
         widget=forms.Select(attrs={"class": "input"}),
     )
-    limit_credits = CreditsField(
-        label=_("Spending limit"),
-        required=False,
-        min_value=1,
-        max_value=MAX_CREDITS,
-        help_text=_("In credits. Leave it empty for none."),
-        widget=forms.TextInput(
-            attrs={"class": "input", "inputmode": "numeric", "autocomplete": "off"}
-        ),
-        error_messages={
-            name: _("Enter a whole number of credits from 1, such as 500, or nothing.")
-            for name in ("invalid", "min_value", "max_value")
-        },
-    )
-    limit_period = forms.ChoiceField(
-        label=_("The limit starts anew"),
-        choices=PERIODS,
-        initial=ApiKey.Period.MONTH,
-        help_text=_("Days begin at 0:00 UTC, weeks on Monday, months on the first."),
-        widget=forms.Select(attrs={"class": "input"}),
-    )
 
     def __init__(self, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(data, initial={"request_id": uuid.uuid4()})
@@ -94,11 +106,8 @@ class KeyForm(forms.Form):
         """What `keys.make` is told, of a form that is valid."""
         typed = dict(self.cleaned_data)
         days = typed.pop("expires_in")
-        limit = typed["limit_credits"]
-        return typed | {
-            "expires_at": None if days == NEVER else timezone.now() + timedelta(days=int(days)),
-            "limit_period": typed["limit_period"] if limit else "",
-        }
+        expires_at = None if days == NEVER else timezone.now() + timedelta(days=int(days))
+        return typed | self.limit() | {"expires_at": expires_at}
 
 
 class ServiceKeyForm(KeyForm):

@@ -12,7 +12,7 @@ claim is over, under the same Message-ID.
 
 import logging
 import smtplib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -24,10 +24,11 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from accounts import preferences
+from accounts import organisations, preferences
 from accounts.models import User
 from billing.models import Mail
 
@@ -92,9 +93,32 @@ KINDS: Final[Mapping[str, Kind]] = {
     "top_up_cap": Kind(
         _("Automatic top-up: monthly limit"), frozenset({"cap", "used", "total", "credits"})
     ),
+    # An organisation has bought credits for them; `sender` is its name.
+    "bulk_received": Kind(_("Credits from an organisation"), frozenset({"credits", "sender"})),
+    # To the address that a gift is for: its link, and that it is not there any more.
+    "gift": Kind(
+        _("Gift"),
+        frozenset({"email", "language", "credits", "sender", "message", "link", "returns"}),
+    ),
+    "gift_withdrawn": Kind(
+        _("Gift withdrawn"), frozenset({"email", "language", "credits", "sender"})
+    ),
+    # To the sender: it was claimed; it came back, or a part of it, and `why`; it was bought, and is
+    # on its way or, where it could not be sent, in the buyer's balance.
+    "gift_claimed": Kind(_("Gift claimed"), frozenset({"credits", "to"})),
+    "gift_returned": Kind(_("Gift returned"), frozenset({"credits", "to", "why"})),
+    "gift_bought": Kind(_("Gift bought"), frozenset({"credits", "to", "is_sent"})),
+    # To who has claimed it: what is left was fetched back, since its purchase was not paid for.
+    "gift_recalled": Kind(_("Gift taken back"), frozenset({"credits", "why"})),
     # The account is gone. `email` is where it was reached, in `language`: both leave with the mail.
     "account_closed": Kind(_("Account closed"), frozenset({"email"}), frozenset({"language"})),
+    # An organisation is gone.
+    "organisation_closed": Kind(_("Organisation closed"), frozenset({"name"})),
 }
+
+
+ELSEWHERE: Final = ("account_closed", "gift", "gift_withdrawn")
+"""Kinds of mails that go to an address of their own, which stays in the row until they are sent."""
 
 
 def label_of(mail: Mail) -> str:
@@ -111,7 +135,7 @@ def given_up() -> QuerySet[Mail]:
 def waiting() -> QuerySet[Mail]:
     """What goes out once it is due."""
     # What was written while the account was being closed has nobody to go to.
-    has_reader = Q(user__closed_at=None) | Q(kind="account_closed")
+    has_reader = Q(user__closed_at=None) | Q(kind__in=ELSEWHERE)
     return Mail.objects.filter(has_reader, sent_at__isnull=True, tries__lt=MAX_TRIES)
 
 
@@ -120,18 +144,43 @@ def tell(user: User, kind: str, key: str, **context: Any) -> None:
 
     `key` names the business fact (`invoice:<id>`); each kind tells it once. `context` is what the
     mail's text needs, as JSON (`KINDS`); raises `ValueError` where it is something else. Nothing
-    is told to an account that is closed.
+    is told to an account that is closed, and what is told to an organisation's, its owners and
+    billing members read, each in a mail of their own that names it.
     """
+    _check(kind, context)
+    account = User.objects.get(pk=user.pk)
+    if account.closed_at is not None:
+        return
+    readers = [account]
+    if account.is_organisation and kind not in ELSEWHERE:
+        name = account.organisation.name
+        readers = list(organisations.who_reads_for(account))
+        context["organisation"] = {"id": account.pk, "name": name}
+        key = f"{account.pk}:{key}"  # another's facts may be called the same
+    Mail.objects.bulk_create(
+        [Mail(user=reader, kind=kind, key=key, context=context) for reader in readers],
+        ignore_conflicts=True,
+    )
+
+
+def tell_each(kind: str, told: Iterable[tuple[User, str, Mapping[str, Any]]]) -> None:
+    """Write many mails at once, each to a user under a key and with a context, like `tell`.
+
+    For users whose accounts are known to be open; an organisation's readers are told by `tell`.
+    """
+    mails = []
+    for user, key, context in told:
+        _check(kind, context)
+        mails.append(Mail(user=user, kind=kind, key=key, context=context))
+    Mail.objects.bulk_create(mails, ignore_conflicts=True)
+
+
+def _check(kind: str, context: Mapping[str, Any]) -> None:
     expected = KINDS.get(kind)
     if expected is None:
         raise ValueError(f"There is no mail {kind!r}.")
     if not expected.needs <= context.keys() <= expected.needs | expected.may_have:
         raise ValueError(f"A mail {kind!r} is told {sorted(expected.needs)}: {sorted(context)}.")
-    if User.objects.filter(pk=user.pk, closed_at__isnull=False).exists():
-        return
-    Mail.objects.bulk_create(
-        [Mail(user=user, kind=kind, key=key, context=context)], ignore_conflicts=True
-    )
 
 
 def send_due() -> int:
@@ -184,14 +233,17 @@ def message_of(mail: Mail) -> EmailMultiAlternatives:
         "kind": mail.kind,
         "site_name": settings.SITE_NAME,
         "base_url": settings.BASE_URL,
+        "home": reverse("dashboard"),
     }
     headers = {
         # The same for every try, so that a mailbox can tell a repeat.
         "Message-ID": f"<{mail.pk}.{mail.created_at:%Y%m%d%H%M%S%f}@{_host()}>",
         "Auto-Submitted": "auto-generated",  # no holiday notes, please
     }
-    if "purchased_at" in mail.context:
-        context["purchased_at"] = datetime.fromisoformat(mail.context["purchased_at"])
+    if "organisation" in mail.context:
+        context["home"] = reverse("organisation", args=[mail.context["organisation"]["id"]])
+    for name in {"purchased_at", "returns"} & mail.context.keys():
+        context[name] = datetime.fromisoformat(mail.context[name])
     if "off" in mail.context:  # RFC 8058
         headers["List-Unsubscribe"] = f"<{settings.BASE_URL}{mail.context['off']}>"
         headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
@@ -268,15 +320,16 @@ def _text(reply: bytes | str) -> str:
 
 
 def _without_address(context: dict[str, Any]) -> dict[str, Any]:
-    """What stays on record: of a closed account neither its address nor its language."""
-    return {name: value for name, value in context.items() if name not in {"email", "language"}}
+    """What stays on record: no address but the user's own, and no link that is somebody else's."""
+    return {name: value for name, value in context.items() if name not in _SHORT_LIVED}
+
+
+_SHORT_LIVED: Final = {"email", "language", "link", "message", "sender"}
 
 
 def send_again(mails: QuerySet[Mail]) -> int:
     """Have mails sent once more, sent or given up before. Answers how many will be.
 
-    The one about a closed account is not: nobody knows its address any more.
+    Those to an address of their own are not: nobody knows it any more.
     """
-    return mails.exclude(kind="account_closed").update(
-        due_at=Now(), tries=0, error="", sent_at=None
-    )
+    return mails.exclude(kind__in=ELSEWHERE).update(due_at=Now(), tries=0, error="", sent_at=None)

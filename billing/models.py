@@ -12,11 +12,12 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from accounts.models import User
+from accounts.models import Organisation, User
 from credits.numbers import credits_in_words, number
 
 MIN_CREDITS: Final = 10
@@ -99,6 +100,10 @@ class StripeCustomer(models.Model):
         settings.AUTH_USER_MODEL, models.PROTECT, related_name="stripe_customer"
     )
     email = models.EmailField(_("email address at the time"))
+    # Of an organisation.
+    name = models.CharField(
+        _("name at the time"), max_length=80, blank=True, default="", db_default=""
+    )
     stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True, null=True)  # noqa: DJ001 (unique)
     attempt = models.PositiveIntegerField(default=1)
 
@@ -142,6 +147,15 @@ class Purchase(models.Model):
     currency = models.CharField(_("currency"), max_length=3)
     status = models.CharField(
         _("status"), max_length=8, choices=Status.choices, default=Status.PENDING
+    )
+    # For whom it was bought, if for somebody.
+    gift = models.OneToOneField(
+        "credits.Gift",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        verbose_name=_("gift"),
+        related_name="purchase",
     )
     # Of the payment page: it is the same however often it is asked for.
     language = models.CharField(_("language"), max_length=10, blank=True, default="", db_default="")
@@ -543,6 +557,240 @@ class Refund(models.Model):
 
     def __str__(self) -> str:
         return self.stripe_id or str(_("not made yet"))
+
+    @property
+    def status_label(self) -> str:
+        return str(self.LABELS.get(self.status, self.status))
+
+
+class InvoiceTerms(models.Model):
+    """What staff allow an organisation: to pay by invoice, and how much before it has paid.
+
+    `credit_limit` is in cents: as long as its open invoices come to no more, what they sell is
+    credited at once.
+    """
+
+    TAX_IDS: Final = {
+        "eu_vat": _("VAT number (EU)"),
+        "gb_vat": _("VAT number (United Kingdom)"),
+        "ch_vat": _("VAT number (Switzerland)"),
+        "no_vat": _("VAT number (Norway)"),
+        "us_ein": _("EIN (United States)"),
+        "au_abn": _("ABN (Australia)"),
+        "ca_bn": _("BN (Canada)"),
+    }
+    """As `tax_id_type`, by Stripe's names."""
+
+    organisation = models.OneToOneField(
+        Organisation, models.PROTECT, primary_key=True, related_name="invoice_terms",
+        verbose_name=_("organisation"),
+    )  # fmt: skip
+    is_approved = models.BooleanField(_("may pay by invoice"), default=False)
+    credit_limit = models.PositiveIntegerField(
+        _("credit limit, in cents"),
+        default=0,
+        help_text=_("Credited before it is paid, up to this sum of open invoices. 0 is never."),
+    )
+    tax_id_type = models.CharField(
+        _("kind of tax number"), max_length=20, blank=True, choices=TAX_IDS
+    )
+    tax_id = models.CharField(_("tax number"), max_length=30, blank=True)
+
+    class Meta:
+        verbose_name = _("invoice terms")
+        verbose_name_plural = _("invoice terms")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(tax_id="", tax_id_type="") | ~Q(tax_id="") & ~Q(tax_id_type=""),
+                name="billing_invoiceterms_tax_id",
+                violation_error_message=_("A tax number needs its kind, and the reverse."),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.organisation)
+
+
+class BulkPurchase(models.Model):
+    """Credits for many, bought by an organisation in one purchase and handed out to each.
+
+    All that money is about is its `purchase`, of the organisation's account: once that is granted,
+    the worker hands out that very lot (`billing.bulk.delivery`). Until it is ordered it is a draft,
+    to look at, and is forgotten after some days.
+    """
+
+    class Status(models.TextChoices):
+        DRAFT = "draft", _("Not ordered")
+        ORDERED = "ordered", _("Waiting for payment")
+        DELIVERING = "delivering", _("Being sent")
+        DONE = "done", _("Done")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organisation = models.ForeignKey(
+        Organisation, models.PROTECT, related_name="bulk_purchases",
+        verbose_name=_("organisation"),
+    )  # fmt: skip
+    # Whoever listed it; empty where that was a program of the owner's.
+    made_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+",
+        verbose_name=_("made by"),
+    )  # fmt: skip
+    purchase = models.OneToOneField(
+        Purchase, models.PROTECT, null=True, related_name="bulk", verbose_name=_("purchase")
+    )
+    status = models.CharField(
+        _("status"), max_length=10, choices=Status.choices, default=Status.DRAFT
+    )
+    credits = models.PositiveIntegerField(_("credits"))
+    lines_count = models.PositiveIntegerField(_("lines"))
+    po_number = models.CharField(_("order number"), max_length=40, blank=True)
+    created_at = models.DateTimeField(_("time"), db_default=Now())
+    # Of handing out: when it goes on, how often in a row that has failed, and why.
+    due_at = models.DateTimeField(_("due"), db_default=Now())
+    tries = models.PositiveIntegerField(_("tries"), default=0)
+    error = models.CharField(_("error"), max_length=500, blank=True)
+    done_at = models.DateTimeField(_("done"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("bulk purchase")
+        verbose_name_plural = _("bulk purchases")
+        permissions = [("retry_bulkpurchase", "Can have bulk purchases tried again")]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(credits__gte=MIN_CREDITS, credits__lte=MAX_CREDITS),
+                name="billing_bulkpurchase_credits",
+            ),
+            models.CheckConstraint(
+                condition=Q(status="draft", purchase=None)
+                | ~Q(status="draft") & Q(purchase__isnull=False),
+                name="billing_bulkpurchase_ordered",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["organisation", "-created_at"], name="billing_bulk_organisation"),
+            models.Index(
+                fields=["due_at"], condition=Q(status="delivering"), name="billing_bulk_due"
+            ),
+            models.Index(
+                fields=["created_at"], condition=Q(status="draft"), name="billing_bulk_drafts"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.organisation}: {credits_in_words(self.credits)}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("bulk", args=[self.organisation_id, self.pk])
+
+    @property
+    def number(self) -> str:
+        """What histories call it by."""
+        return self.pk.hex[:8]
+
+    @property
+    def is_draft(self) -> bool:
+        return self.status == self.Status.DRAFT
+
+    @property
+    def grant_key(self) -> str:
+        """The key of the entry that its payment brings into the organisation's wallet."""
+        invoice = getattr(self, "invoice", None)
+        return f"invoice:{invoice.stripe_id}" if invoice else f"purchase:{self.purchase_id}"
+
+
+class BulkLine(models.Model):
+    """So many credits of a bulk purchase for one recipient: an address, or a user by number.
+
+    A recipient with an account has them at once, and anyone else is sent a gift to claim. Whoever
+    bought is told the same of both: who has an account is nobody else's business.
+    """
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", _("Waiting")
+        SENT = "sent", _("Sent")
+        NOT_SENT = "not_sent", _("Not sent")
+
+    class Reason(models.TextChoices):
+        """Why a line was not sent."""
+
+        NO_CREDITS = "no_credits", _("Not enough of the purchase was left")
+        OWED = "owed", _("The organisation owes credits")
+        NO_USER = "no_user", _("There is no such user any more")
+
+    bulk = models.ForeignKey(BulkPurchase, models.CASCADE, related_name="lines")
+    number = models.PositiveIntegerField(_("line"))
+    email = models.EmailField(_("recipient"), blank=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+",
+        verbose_name=_("user"),
+    )  # fmt: skip
+    credits = models.PositiveIntegerField(_("credits"))
+    status = models.CharField(
+        _("status"), max_length=8, choices=Status.choices, default=Status.WAITING
+    )
+    reason = models.CharField(_("reason"), max_length=10, choices=Reason.choices, blank=True)
+
+    class Meta:
+        verbose_name = _("line")
+        verbose_name_plural = _("lines")
+        constraints = [
+            models.UniqueConstraint(fields=["bulk", "number"], name="billing_bulkline_number"),
+            models.CheckConstraint(condition=Q(credits__gt=0), name="billing_bulkline_credits"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["bulk", "number"],
+                condition=Q(status="waiting"),
+                name="billing_bulkline_waiting",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {credits_in_words(self.credits)}"
+
+    @property
+    def key(self) -> str:
+        """What its credits are booked under."""
+        return f"bulk:{self.bulk_id}:{self.number}"
+
+
+class Invoice(models.Model):
+    """What a bulk purchase is paid by where staff have approved that, as Stripe last had it.
+
+    Written before Stripe is asked. `is_credited` says that it was within the credit limit, so that
+    its credits come before its money.
+    """
+
+    PAYABLE: Final = ("", "draft", "open", "uncollectible")
+    """As `status`: what counts on the credit limit. Empty is not made yet."""
+
+    LABELS: Final = {
+        "": _("Being made"),
+        "draft": _("Being made"),
+        "open": _("Open"),
+        "paid": _("Paid"),
+        "uncollectible": _("Written off"),
+        "void": _("Void"),
+    }
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    bulk = models.OneToOneField(BulkPurchase, models.PROTECT, related_name="invoice")
+    total = models.PositiveIntegerField(_("total, in cents"))
+    is_credited = models.BooleanField(_("credited at once"), default=False)
+    attempt = models.PositiveIntegerField(default=1)
+    stripe_id = models.CharField(_("Stripe id"), max_length=255, unique=True, null=True)  # noqa: DJ001 (unique)
+    number = models.CharField(_("number"), max_length=60, blank=True)
+    url = models.TextField(_("its page"), blank=True)
+    status = models.CharField(_("status at Stripe"), max_length=20, blank=True)
+    due_at = models.DateTimeField(_("due"), null=True, blank=True)
+    created_at = models.DateTimeField(_("time"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("invoice")
+        verbose_name_plural = _("invoices")
+
+    def __str__(self) -> str:
+        return self.number or str(_("not made yet"))
 
     @property
     def status_label(self) -> str:

@@ -12,6 +12,7 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.db import connection
 from django.http import (
+    Http404,
     HttpRequest,
     HttpResponse,
     HttpResponseRedirect,
@@ -25,12 +26,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_safe
 
-from accounts import preferences, rows
-from accounts.models import User
+from accounts import organisations, preferences, rows
+from accounts.models import Organisation, User
 from accounts.requests import SignedInRequest
 from billing import chart, history, pricing, receipts
 from billing.api import Refusal
 from billing.checkout import latest_subscription, live_subscription
+from billing.members import paying
 from billing.models import MAX_CREDITS, MIN_CREDITS, Mode, Purchase
 from billing.promo_refusals import guessing
 from billing.promotions import Offer
@@ -77,14 +79,20 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def buy(request: HttpRequest) -> HttpResponse:
-    """The shop: GET shows the price of `?credits=`, POST goes to the payment page."""
+    """The shop: GET shows the price of `?credits=`, POST goes to the payment page.
+
+    With `organisation`, for one that the buyer may buy for; else there is no such page.
+    """
     if request.method != "POST":
         text = in_digits(request.GET.get("credits", str(FIRST_AMOUNT)))
         form = {
             "credits": text,
             "mode": mode_of(request.GET.get("mode")),
             "promo_code": _typed_code(request.GET.get("promo", "")),
+            "organisation": request.GET.get("organisation", ""),
         }
+        if form["organisation"] and not request.user.is_authenticated:
+            return redirect_to_login(request.get_full_path())
         return _shop(request, form)
     preferences.answer_as_page(request)
     form = {
@@ -92,17 +100,23 @@ def buy(request: HttpRequest) -> HttpResponse:
         "mode": mode_of(request.POST.get("mode")),
         "request_id": request.POST.get("request_id", ""),
         "promo_code": _typed_code(request.POST.get("promo_code", "")),
+        "organisation": request.POST.get("organisation", ""),
     }
     here = _shop_address(form)
     if request.POST.get("action") == "price":  # without JavaScript
         return HttpResponseRedirect(here, status=303)
     if not request.user.is_authenticated:
         return redirect_to_login(here)
+    organisation = _organisation(request.user, form["organisation"])
+    if organisation is not None:
+        form["promo_code"] = ""
     try:
+        if organisation is not None and form["mode"] != Mode.PAYMENT:
+            raise Refusal(400, "invalid_mode", _("For an organisation one buys one time."))
         signed_in = cast(SignedInRequest, request)
         with guessing(signed_in, form["promo_code"]):
             url = buy_or_refuse(
-                request.user,
+                organisation.account if organisation else request.user,
                 valid_credits(parse_credits(form["credits"])),
                 form["mode"],
                 request_id=_uuid(form["request_id"]),
@@ -120,12 +134,23 @@ def _typed_code(text: str) -> str:
     return text.strip()[:CODE_SHOWN]
 
 
-def _shop_address(form: Mapping[str, str]) -> str:
+def _shop_address(form: Mapping[str, Any]) -> str:
     """The shop with this order in it."""
     order = {"credits": form["credits"], "mode": form["mode"]}
     if form["promo_code"]:
         order["promo"] = form["promo_code"]
+    if form["organisation"]:
+        order["organisation"] = form["organisation"]
     return f"{reverse('buy')}?{urlencode(order)}"
+
+
+def _organisation(user: User, organisation_id: str) -> Organisation | None:
+    """Whom it is bought for, where that is not oneself. Raises `Http404`."""
+    if not organisation_id:
+        return None
+    if not (organisation_id.isascii() and organisation_id.isdigit() and len(organisation_id) < 16):
+        raise Http404
+    return paying(user, int(organisation_id)).organisation
 
 
 def mode_of(text: str | None) -> str:
@@ -163,13 +188,19 @@ def _shop(
     quote = price["quote"]
     if price["error"]:
         errors.setdefault("credits", price["error"])
+    subscription = live_subscription(request.user) if request.user.is_authenticated else None
+    organisation = None
+    if isinstance(request.user, User):
+        organisation = _organisation(request.user, form["organisation"])
+    if organisation is not None:
+        # It has no plan, and codes are for people: who may found many could use one as often.
+        subscription, form["promo_code"] = None, ""
+    if subscription is not None or organisation is not None:
+        form["mode"] = Mode.PAYMENT  # one plan is all there can be
     offer = None
     if form["promo_code"] and quote and "promo_code" not in errors:
         offer, error = _offer(request, form["promo_code"], quote.credits)
         errors.update(error)
-    subscription = live_subscription(request.user) if request.user.is_authenticated else None
-    if subscription is not None:
-        form["mode"] = Mode.PAYMENT  # one plan is all there can be
     context = {
         "form": {
             **form,
@@ -186,6 +217,7 @@ def _shop(
         "next": _shop_address(form),
         "tail": _shop_address({**form, "credits": ""}).partition("?credits=")[2],
         "subscription": subscription,
+        "organisation": organisation,
     }
     return render(
         request, "billing/credits.html", context, status=refusal.status if refusal else 200
@@ -255,17 +287,37 @@ def success(request: HttpRequest) -> HttpResponse:
         )
         return redirect_to_login(request.get_full_path())
     purchase_id = _uuid(request.GET.get("purchase", ""))
-    own = Purchase.objects.filter(user=request.user).select_related("redemption__code")
-    purchase = get_object_or_404(own, pk=purchase_id)
+    purchase = get_object_or_404(
+        Purchase.objects.select_related("user", "redemption__code"), pk=purchase_id
+    )
+    buyer = purchase.user
+    if not organisations.buys_for(request.user, buyer):
+        raise Http404
     context = {
         "purchase": purchase,
+        **_place_of(buyer),
         # Old news comes with no poll: what isn't here after a day is not a matter of seconds.
         "is_fresh": purchase.payable_until > timezone.now(),
     }
     if purchase.is_paid and purchase.mode == Mode.PAYMENT:
-        bought = Entry.objects.filter(wallet__user=request.user, key=f"purchase:{purchase.pk}")
-        context["receipt"] = bought.values_list("id", flat=True).first()
+        bought = Entry.objects.filter(wallet__user=buyer, key=f"purchase:{purchase.pk}")
+        entry_id = bought.values_list("id", flat=True).first()
+        if entry_id is not None and buyer.is_organisation:
+            context["receipt"] = reverse("organisation_receipt", args=[buyer.pk, entry_id])
+        elif entry_id is not None:
+            context["receipt"] = reverse("receipt", args=[entry_id])
     return render(request, "billing/success.html", context)
+
+
+def _place_of(buyer: User) -> dict[str, Any]:
+    """Where what was bought is seen: the dashboard, or an organisation's page."""
+    if not buyer.is_organisation:
+        return {"home": reverse("dashboard")}
+    return {
+        "organisation": buyer.organisation,
+        "organisation_balance": ledger.balance_of(buyer),
+        "home": reverse("organisation", args=[buyer.pk]),
+    }
 
 
 @never_cache
@@ -292,7 +344,7 @@ def dashboard(request: SignedInRequest) -> HttpResponse:
         {
             "page": "dashboard",
             **_holdings(found),
-            **_history(question, page),
+            **history.page_of(question, page),
             "subscription": latest_subscription(request.user),
             "pending": _open_purchases(request.user),
         },
@@ -321,23 +373,6 @@ def _holdings(found: statement.Overview | None) -> dict[str, Any]:
         "returned": sum(day.returned for day in days),
         "expiries": found.expiries,
         "expiring_later": found.expiring_later,
-    }
-
-
-def _history(question: history.Asked, page: statement.Page) -> dict[str, Any]:
-    chosen = question.chosen
-    kinds = history.kinds_in_words()
-    return {
-        "chosen": chosen,
-        "has_bad_date": question.has_bad_date,
-        "kinds": [(kind, words, kind in chosen.kinds) for kind, words in kinds.items()],
-        "kinds_chosen": ", ".join(kinds[kind] for kind in chosen.kinds),
-        "lines": list(history.rows(page.lines)),
-        # Their number is told where it is known: to count a long history takes long.
-        "is_whole": not (page.newer or page.older),
-        "newer": history.query_of(chosen, after=page.newer) if page.newer else None,
-        "older": history.query_of(chosen, before=page.older) if page.older else None,
-        "csv": history.query_of(chosen),
     }
 
 
@@ -391,7 +426,11 @@ def history_csv(request: SignedInRequest) -> HttpResponse | StreamingHttpRespons
 @require_GET
 def receipt(request: SignedInRequest, entry_id: int) -> HttpResponse:
     """To Stripe's receipt or invoice of what was paid, which has a new address each time."""
-    wallet = get_object_or_404(Wallet, user=request.user)
+    return to_receipt(request, request.user, entry_id)
+
+
+def to_receipt(request: HttpRequest, owner: User, entry_id: int) -> HttpResponse:
+    wallet = get_object_or_404(Wallet, user=owner)
     entry = get_object_or_404(Entry, wallet=wallet, id=entry_id)
     if is_prefetch(request):
         return HttpResponse(status=503)  # on a click only
@@ -403,4 +442,8 @@ def receipt(request: SignedInRequest, entry_id: int) -> HttpResponse:
         status = 503
     except StripeRefused:
         status = 502
-    return render(request, "billing/no_receipt.html", {"is_down": status != 404}, status=status)
+    context = {
+        "is_down": status != 404,
+        "organisation": owner.organisation if owner.is_organisation else None,
+    }
+    return render(request, "billing/no_receipt.html", context, status=status)

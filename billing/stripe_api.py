@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import F
 
-from billing.models import PlanChange, Purchase, Refund, StripeCustomer
+from billing.models import Invoice, PlanChange, Purchase, Refund, StripeCustomer
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _pool: Final = ThreadPoolExecutor(64, thread_name_prefix="stripe")
 
 T = TypeVar("T")
 
-Keyed = Purchase | StripeCustomer | PlanChange | Refund
+Keyed = Purchase | StripeCustomer | PlanChange | Refund | Invoice
 """Rows whose id and attempt are an idempotency key."""
 
 

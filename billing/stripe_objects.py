@@ -51,6 +51,17 @@ def subscription_of(invoice: Mapping[str, Any]) -> tuple[str | None, Any]:
     return found, None
 
 
+def sale_of(invoice: Mapping[str, Any]) -> tuple[str | None, Any]:
+    """What an invoice's payment goes by in `Purchase`, and the metadata of what it sells.
+
+    That is its subscription or, where it is for none, the invoice itself.
+    """
+    subscription_id, metadata = subscription_of(invoice)
+    if subscription_id is None:
+        return stripe_id(invoice.get("id")), invoice.get("metadata")
+    return subscription_id, metadata
+
+
 def _lines(invoice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     lines = mapping(invoice.get("lines")).get("data")
     return [mapping(line) for line in lines] if isinstance(lines, list) else []

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from accounts import organisations
 from accounts.closing import AccountClosing
 from accounts.models import User
 from accounts.requests import SignedInRequest
@@ -136,6 +137,7 @@ def buy(
     expected_total: int | None,
     promo_code: str = "",
     expected_bonus: int | None = None,
+    present: checkout.Present | None = None,
 ) -> str:
     """The payment page's address, or a `Refusal` that says nothing was charged.
 
@@ -150,6 +152,7 @@ def buy(
             expected_total=expected_total,
             promo_code=promo_code,
             expected_bonus=expected_bonus,
+            present=present,
         )
     except checkout.RequestIdReused:
         raise Refusal(
@@ -268,16 +271,15 @@ def bonus_fields(price: pricing.Quote, promo_code: str, bonus: int) -> dict[str,
 @endpoint("GET", "HEAD")
 def purchase(request: SignedInRequest, purchase_id: uuid.UUID) -> HttpResponse:
     """How a purchase stands; what the success page asks until the credits are there."""
-    own = Purchase.objects.filter(user=request.user).select_related("redemption")
-    found = own.filter(pk=purchase_id).first()
-    if found is None:
+    found = Purchase.objects.filter(pk=purchase_id).select_related("user", "redemption").first()
+    if found is None or not organisations.buys_for(request.user, found.user):
         raise Refusal(404, "not_found", _("There is no such purchase."))
     return JsonResponse(
         {
             "status": found.status,
             "credits": found.credits,
             "bonus_credits": found.bonus,
-            "balance": ledger.balance_of(request.user),
+            "balance": ledger.balance_of(found.user),
         }
     )
 

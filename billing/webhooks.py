@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeGuard
 
 import stripe
@@ -24,6 +25,7 @@ from accounts import closing
 from accounts.models import User
 from billing import topup, topup_charges
 from billing.anonymity import anonymous, is_about_closed
+from billing.bulk import terms
 from billing.clawback import fetch_charge, settle_charge
 from billing.fulfilment import (
     Quarantined,
@@ -35,7 +37,7 @@ from billing.models import Event, Purchase
 from billing.redaction import without_secrets
 from billing.renewals import fetch_failed, fetch_paid, settle_failed, settle_paid
 from billing.stripe_api import API_VERSION, StripeUnavailable
-from billing.stripe_objects import NotOurs, stripe_id, subscription_of, uuid_of
+from billing.stripe_objects import NotOurs, sale_of, stripe_id, uuid_of
 from billing.subscriptions import fetch_subscription, record_subscription
 
 logger = logging.getLogger(__name__)
@@ -88,6 +90,18 @@ def _complete_session(found: Any) -> None:
 _charge: Final = Handler(apply=settle_charge, fetch=fetch_charge)
 _intent: Final = Handler(apply=topup_charges.settle, fetch=topup_charges.fetch_intent)
 _subscription: Final = Handler(apply=record_subscription, fetch=fetch_subscription)
+_on_terms: Final = Handler(apply=terms.settle, fetch=terms.fetch)
+
+
+def _fetch_paid(invoice: Mapping[str, Any]) -> Callable[[], None]:
+    if terms.is_on_terms(invoice):
+        return partial(terms.settle, terms.fetch(invoice))
+    return partial(settle_paid, fetch_paid(invoice))
+
+
+def _settle_paid(settle: Callable[[], None]) -> None:
+    settle()
+
 
 HANDLERS: Final[dict[str, Handler]] = {
     # Paid, or completed with a bank debit still under way; or a card was saved.
@@ -107,8 +121,13 @@ HANDLERS: Final[dict[str, Handler]] = {
     "payment_intent.canceled": _intent,
     # A card was removed: in the portal, by us, or with its customer.
     "payment_method.detached": Handler(apply=topup.lose_card),
-    # A subscription's month was paid, the first one (which the session reports as well) or another.
-    "invoice.paid": Handler(apply=settle_paid, fetch=fetch_paid),
+    # A subscription's month was paid, the first one (which the session reports as well) or another;
+    # or an invoice on terms was.
+    "invoice.paid": Handler(apply=_settle_paid, fetch=_fetch_paid),
+    # An invoice on terms can be paid; it is not going to be; or it has been taken back.
+    "invoice.finalized": _on_terms,
+    "invoice.marked_uncollectible": _on_terms,
+    "invoice.voided": _on_terms,
     # A further month was not: Stripe tries the card again for some days.
     "invoice.payment_failed": Handler(apply=settle_failed, fetch=fetch_failed),
     # The plan began, changed, was cancelled or ended.
@@ -353,5 +372,5 @@ def _purchase_id(event: Event) -> uuid.UUID | None:
         return purchase.pk
     found = _object(json.loads(event.payload))
     is_invoice = found.get("object") == "invoice"
-    metadata = subscription_of(found)[1] if is_invoice else found.get("metadata")
+    metadata = sale_of(found)[1] if is_invoice else found.get("metadata")
     return uuid_of(metadata.get("purchase_id")) if isinstance(metadata, Mapping) else None

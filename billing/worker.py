@@ -16,8 +16,9 @@ from django.conf import settings
 from django.db import Error, OperationalError, close_old_connections, connection
 from django.utils.module_loading import import_string
 
-from accounts import devices
-from billing import abandoned, low_balance, mails, topup, topup_charges
+from accounts import devices, organisations
+from billing import abandoned, giving, low_balance, mails, topup, topup_charges
+from billing.bulk import delivery, orders, terms
 from credits import ledger
 from outgoing import messages, sending
 
@@ -36,13 +37,18 @@ class Job:
 JOBS: Final = (
     Job("mails", 2, mails.send_due),
     Job("webhooks", 2, sending.send_due),
+    Job("bulk purchases", 2, delivery.deliver_due),
     Job("expiry", 60, ledger.expire_due),
+    Job("invoices", 60, terms.finish),
     Job("low balance", 60, low_balance.Watch()),  # after what has expired
     Job("automatic top-ups", 3, topup_charges.run_due),
     Job("removed cards", 60, topup.let_cards_go),
+    Job("gifts", 60, giving.return_due),
     Job("abandoned orders", 3600, abandoned.close_abandoned),
     Job("old sign-ins", 3600, devices.forget_old),
     Job("old webhooks", 3600, messages.forget_old),
+    Job("old invitations", 3600, organisations.forget_expired),
+    Job("old lists", 3600, orders.forget_drafts),
 )
 
 

@@ -363,6 +363,14 @@ CREDITS_EXPIRE_AFTER_DAYS = {
     "promotional": whole_number("PROMOTIONAL_CREDITS_DAYS", 90, at_least=0),
 }
 
+# Gifts: days until bought credits may be given, whether what was given may be given on, days until
+# what nobody claimed returns, and what one user may send within 24 hours.
+GIFTS_AFTER_DAYS = whole_number("GIFTS_AFTER_DAYS", 0, at_least=0)
+GIFTS_MAY_BE_GIVEN_ON = env.bool("GIFTS_MAY_BE_GIVEN_ON", default=False)
+GIFTS_RETURN_AFTER_DAYS = whole_number("GIFTS_RETURN_AFTER_DAYS", 30, at_least=1)
+GIFTS_CREDITS_PER_DAY = whole_number("GIFTS_CREDITS_PER_DAY", 20_000, at_least=0)
+GIFTS_PER_DAY = whole_number("GIFTS_PER_DAY", 20, at_least=0)
+
 # Credits that one staff member may adjust on one balance within 24 hours without a second one.
 ADJUSTMENT_LIMIT = whole_number("ADJUSTMENT_LIMIT", 10_000, at_least=0)
 

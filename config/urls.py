@@ -14,18 +14,59 @@ from api import reference, v1
 from billing import (
     account_pages,
     alerts,
+    gift_pages,
     key_pages,
+    organisation_pages,
     pages,
     plan_pages,
     redeem_pages,
     topup_pages,
     views,
 )
+from billing.bulk import pages as bulk_pages
 from config import errors
 from config.middleware import PROGRAMS
 from usage.pages import usage
 from website import crawlers
 from website import pages as website
+
+ORGANISATION = "dashboard/organisations/<int:organisation_id>"
+ORGANISATION_PAGES = [
+    path("history", organisation_pages.organisation_history, name="organisation_history"),
+    path(
+        "history.csv",
+        organisation_pages.organisation_history_csv,
+        name="organisation_history_csv",
+    ),
+    path(
+        "receipts/<int:entry_id>",
+        organisation_pages.organisation_receipt,
+        name="organisation_receipt",
+    ),
+    path("details", organisation_pages.organisation_details, name="organisation_details"),
+    path("invite", organisation_pages.invite, name="organisation_invite"),
+    path(
+        "invitations/<int:invitation_id>/take-back",
+        organisation_pages.take_back,
+        name="organisation_take_back",
+    ),
+    path("members/<int:user_id>", organisation_pages.change_member, name="organisation_member"),
+    path(
+        "members/<int:user_id>/remove",
+        organisation_pages.remove_member,
+        name="organisation_remove",
+    ),
+    path("keys", key_pages.key_list, name="organisation_keys"),
+    path("keys/new", key_pages.make_key, name="organisation_key_new"),
+    path("keys/<int:key_id>/revoke", key_pages.revoke_key, name="organisation_key_revoke"),
+    path("close", organisation_pages.close, name="organisation_close"),
+    path("bulk", bulk_pages.bulk_list, name="bulk_list"),
+    path("bulk/new", bulk_pages.new, name="bulk_new"),
+    path("bulk/<uuid:bulk_id>", bulk_pages.bulk, name="bulk"),
+    path("bulk/<uuid:bulk_id>/order", bulk_pages.order, name="bulk_order"),
+    path("bulk/<uuid:bulk_id>/progress", bulk_pages.progress, name="bulk_progress"),
+    path("bulk/<uuid:bulk_id>/results.csv", bulk_pages.results_csv, name="bulk_results"),
+]
 
 urlpatterns = [
     path("", website.landing, name="home"),
@@ -47,11 +88,20 @@ urlpatterns = [
     path("dashboard", pages.dashboard, name="dashboard"),
     path("dashboard/history.csv", pages.history_csv, name="history_csv"),
     path("dashboard/usage", usage, name="usage"),
+    path("dashboard/gifts", gift_pages.gift_list, name="gifts"),
+    path("dashboard/gifts/<uuid:gift_id>/cancel", gift_pages.cancel, name="gift_cancel"),
+    path("gifts/<str:token>", gift_pages.gift, name="gift"),
+    path("credits/gift", gift_pages.buy_gift, name="gift_buy"),
     path("dashboard/plan", plan_pages.plan, name="plan"),
     path("dashboard/plan/change", plan_pages.change, name="plan_change"),
     path("dashboard/plan/cancel", plan_pages.cancel, name="plan_cancel"),
     path("dashboard/plan/resume", plan_pages.resume, name="plan_resume"),
     path("dashboard/receipts/<int:entry_id>", pages.receipt, name="receipt"),
+    path("dashboard/organisations", organisation_pages.organisation_list, name="organisations"),
+    path("dashboard/organisations/new", organisation_pages.found, name="organisation_new"),
+    path(ORGANISATION, organisation_pages.organisation, name="organisation"),
+    path(f"{ORGANISATION}/", include(ORGANISATION_PAGES)),
+    path("organisations/join/<str:token>", organisation_pages.join, name="organisation_join"),
     path("dashboard/account", account_pages.account, name="account"),
     path("dashboard/account/time-zone", account_pages.time_zone, name="account_time_zone"),
     path("dashboard/account/export", account_pages.export, name="account_export"),

@@ -136,7 +136,8 @@ _OF_WALLETS: Final[dict[str, str]] = {
         SELECT e.wallet_id, format('entry %%s of %%s, transfer of %%s', e.id, e.amount, t.amount)
         FROM credits_entry e LEFT JOIN credits_transfer t
             ON t.wallet_id = e.wallet_id AND t.entry_id = e.id
-        WHERE e.kind = 'gift_sent' AND e.wallet_id BETWEEN %(first)s AND %(last)s
+        WHERE e.kind IN ('gift_sent', 'gift_recalled')
+            AND e.wallet_id BETWEEN %(first)s AND %(last)s
             AND -e.amount IS DISTINCT FROM t.amount
         UNION ALL
         SELECT e.wallet_id, format('entry %%s of %%s, transfers of %%s', e.id, e.amount,
@@ -147,6 +148,28 @@ _OF_WALLETS: Final[dict[str, str]] = {
             AND e.wallet_id BETWEEN %(first)s AND %(last)s
         GROUP BY e.wallet_id, e.id, e.amount
         HAVING e.amount IS DISTINCT FROM sum(t.amount)""",
+    "what came out of escrow is a part of the lot that it was given of": """
+        SELECT l.wallet_id, format('lot %%s of entry %%s: origin %%s of wallet %%s', l.id,
+                                   l.entry_id, l.origin_lot_id, l.origin_wallet_id)
+        FROM credits_lot l
+            JOIN credits_entry e ON e.wallet_id = l.wallet_id AND e.id = l.entry_id
+            LEFT JOIN credits_lot o
+                ON o.wallet_id = l.origin_wallet_id AND o.id = l.origin_lot_id
+        WHERE l.wallet_id BETWEEN %(first)s AND %(last)s
+            AND CASE e.account WHEN 'escrow' THEN
+                    (o.origin_lot_id IS NULL AND l.amount <= o.amount
+                     AND (l.category, l.priority) = (o.category, o.priority)
+                     AND l.expires_at IS NOT DISTINCT FROM o.expires_at) IS NOT TRUE
+                ELSE l.origin_lot_id IS NOT NULL END""",
+    "no more of a lot is given than there was": """
+        SELECT o.wallet_id, format('lot %%s of %%s: %%s elsewhere', o.id, o.amount, sum(l.amount))
+        FROM credits_lot o JOIN (
+            SELECT origin_wallet_id, origin_lot_id, remaining + held AS amount FROM credits_lot
+            WHERE origin_wallet_id BETWEEN %(first)s AND %(last)s
+        ) AS l ON l.origin_wallet_id = o.wallet_id AND l.origin_lot_id = o.id
+        WHERE o.wallet_id BETWEEN %(first)s AND %(last)s
+        GROUP BY o.wallet_id, o.id, o.amount, o.remaining, o.held
+        HAVING sum(l.amount) + o.remaining + o.held > o.amount""",
     "everything belongs to an entry": """
         SELECT l.wallet_id, format('lot %%s has no entry %%s', l.id, l.entry_id)
         FROM credits_lot l LEFT JOIN credits_entry e

@@ -78,6 +78,14 @@ class CreditsOwed(LedgerError):
         self.owed = owed
 
 
+class NotGiftable(LedgerError):
+    """Fewer credits than these may be given away; `giftable` is how many may."""
+
+    def __init__(self, giftable: int) -> None:
+        super().__init__(f"Only {giftable} credits can be given away.")
+        self.giftable = giftable
+
+
 class UnknownTransfer(LedgerError):
     """There is no such transfer."""
 

@@ -1,9 +1,14 @@
 """The verbs of the ledger: the only code that writes wallets, entries, lots, draws and holds.
 
 All amounts are whole credits; `paid` is in minor currency units (cents). Each verb is one short
-database transaction of its own, or part of the caller's; it locks exactly one wallet. What they do
-is written in SQL (`credits/sql/`, `0002_verbs.sql` and what replaces parts of it) and the rules are
-enforced in the database, so that no other writer can break them either.
+database transaction of its own, or part of the caller's. What they do is written in SQL
+(`credits/sql/`, `0002_verbs.sql` and what replaces parts of it) and the rules are enforced in the
+database, so that no other writer can break them either.
+
+A verb locks one wallet; `receive`, `deliver` and `revoke`, which are about several, lock all of
+them first, in the order of their ids. Who calls several verbs in one transaction that are about
+several wallets locks them with `lock` before, and other rows after that: so nobody waits in a
+circle.
 
 Every verb that takes a `key` books the business fact that it names (`purchase:<id>`) once: the same
 key with the same inputs answers what it booked the first time; with other inputs it raises
@@ -21,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection, models, transaction
 
 from accounts import rows
 from accounts.models import User
@@ -44,10 +49,13 @@ NEVER: Final = datetime.max.replace(tzinfo=UTC)
 """As `expires_at`: the credits don't expire, whatever the shop's default is."""
 
 LONGEST_HOLD: Final = timedelta(hours=24)
+MOST_LINES: Final = 100
+"""How many lines `deliver` takes at once."""
+
 TRIES: Final = 4
 """How often a booking is tried when the database ends it for a deadlock."""
 
-_RESERVED: Final = ("expiry:", "hold:", "repayment:")
+_RESERVED: Final = ("expiry:", "hold:", "repayment:", "recall:")
 """How keys begin that the ledger makes itself."""
 
 
@@ -76,6 +84,13 @@ def wallet_of(user: User) -> Wallet:
     """The user's wallet, made at the first call."""
     wallet, _ = Wallet.objects.get_or_create(user=user)
     return wallet
+
+
+def wallets_of(user_ids: Iterable[int]) -> dict[int, Wallet]:
+    """Many users' wallets by the users' ids, made where there was none."""
+    wanted = sorted(set(user_ids))
+    Wallet.objects.bulk_create((Wallet(user_id=pk) for pk in wanted), ignore_conflicts=True)
+    return {wallet.user_id: wallet for wallet in Wallet.objects.filter(user__in=wanted)}
 
 
 def wallet_now(user: User) -> Wallet | None:
@@ -254,21 +269,91 @@ def revoke(
     kind: str,
     note: str = "",
     actor: User | None = None,
+    recall_note: str = "",
 ) -> Entry:
     """Take back credits that the grant with the key `of` brought: a refund, a lost dispute.
 
-    They come from its own lot and what was restored of it, then from other paid lots; what isn't
-    there is owed, and the next credits in repay it. Raises `InvalidTerms`, `UnknownGrant`,
-    `MoreThanGranted`.
+    They come from its own lot and what was restored or came back of it; then what was given of it
+    is fetched back (`recalled_by` says what, and `recall_note` is on those entries, in others'
+    wallets as well); then they come from other paid lots. What isn't there is owed, and the next
+    credits in repay it. Raises `InvalidTerms`, `UnknownGrant`, `MoreThanGranted`.
     """
     if kind not in CLAWBACKS:
         raise errors.InvalidTerms(f"{kind!r} takes nothing back.")
     return _call(
         Entry,
-        "credits_revoke(%s, %s, %s, %s, %s, %s, %s)",
-        [wallet.pk, str(kind), _positive(amount), _checked(key), of, note, actor and actor.pk],
+        "credits_revoke(%s, %s, %s, %s, %s, %s, %s, %s)",
+        [
+            wallet.pk,
+            str(kind),
+            _positive(amount),
+            _checked(key),
+            of,
+            note,
+            actor and actor.pk,
+            recall_note,
+        ],
         amount,
     )
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """So many credits of the gift that went by a transfer were fetched back by a clawback.
+
+    From `wallet`, into which it had arrived, or (`None`) from its way there: the gift was not
+    claimed, and has come back as a whole.
+    """
+
+    credits: int
+    transfer: Transfer
+    wallet: Wallet | None
+
+
+def recalled_by(clawback: Entry) -> list[Recalled]:
+    """What `revoke` has fetched back for a clawback of what was given, in the order of booking."""
+    before = Entry.objects.filter(
+        wallet=clawback.wallet_id,
+        kind__in=CLAWBACKS,
+        about_id=clawback.about_id,
+        pk__lt=clawback.pk,
+    ).aggregate(last=models.Max("pk"))["last"]
+    returns = {
+        entry.pk: entry
+        for entry in Entry.objects.filter(
+            wallet=clawback.wallet_id,
+            kind=Kind.GIFT_RETURNED,
+            about_id=clawback.about_id,
+            pk__gt=before or 0,
+            pk__lt=clawback.pk,
+        )
+    }
+    if not returns:
+        return []
+    ways = Transfer.objects.filter(to_wallet=clawback.wallet_id, to_entry_id__in=returns)
+    ways = ways.order_by("to_entry_id")
+    # What left a wallet where it had arrived is about the entry that had brought it there.
+    taken = {
+        entry.pk: entry
+        for entry in Entry.objects.filter(
+            pk__in=[way.entry_id for way in ways], kind=Kind.GIFT_RECALLED
+        )
+    }
+    gifts = {
+        (gift.to_wallet_id, gift.to_entry_id): gift
+        for gift in Transfer.objects.filter(
+            to_wallet__in={entry.wallet_id for entry in taken.values()},
+            to_entry_id__in=[entry.about_id for entry in taken.values()],
+        ).select_related("to_wallet__user")
+    }
+    recalled = []
+    for way in ways:
+        if (left := taken.get(way.entry_id)) is None:
+            recalled.append(Recalled(way.amount, way, None))
+        else:
+            gift = gifts[left.wallet_id, left.about_id]
+            recalled.append(Recalled(way.amount, gift, gift.to_wallet))
+    return recalled
 
 
 def restore(
@@ -340,16 +425,48 @@ def release(hold: Hold) -> Hold:
 # --- From wallet to wallet --------------------------------------------------------------------
 
 
-def send(
-    wallet: Wallet, amount: int, *, key: str, note: str = "", actor: User | None = None
-) -> Transfer:
-    """Move credits out of a wallet into escrow. Raises `InsufficientCredits`, `CreditsOwed`."""
-    entry = _call(
-        Entry,
-        "credits_send(%s, %s, %s, %s, %s)",
-        [wallet.pk, _positive(amount), _checked(key), note, actor and actor.pk],
-        amount,
+@dataclass(frozen=True)
+class Giftable:
+    """Which credits may be given away: paid ones that the owner has bought.
+
+    Bought `age` ago or earlier, and not by the grants with the keys `but`; where `regift`, also
+    those that came as a gift. Or exactly what one grant brought, the one with the key `of`.
+    """
+
+    age: timedelta = timedelta(0)
+    regift: bool = False
+    but: Sequence[str] = ()
+    of: str | None = None
+
+
+def giftable(wallet: Wallet, what: Giftable) -> int:
+    """How many credits may be given away now, but for what is owed."""
+    (credits,) = run(
+        "SELECT coalesce(sum(remaining), 0) FROM credits_giftable(%s, %s, %s, %s)",
+        [wallet.pk, what.age, what.regift, list(what.but)],
     )
+    return int(credits)
+
+
+def send(
+    wallet: Wallet,
+    amount: int,
+    *,
+    key: str,
+    note: str = "",
+    actor: User | None = None,
+    only: Giftable | None = None,
+) -> Transfer:
+    """Move credits out of a wallet into escrow: any, or only those that may be given away.
+
+    Raises `InsufficientCredits`, or with `only` `NotGiftable` and `UnknownGrant`; `CreditsOwed`.
+    """
+    values = [wallet.pk, _positive(amount), _checked(key), note, actor and actor.pk]
+    function = "credits_send(%s, %s, %s, %s, %s)"
+    if only is not None:
+        function = "credits_give(%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        values += [only.of, only.age, only.regift, list(only.but)]
+    entry = _call(Entry, function, values, amount)
     return Transfer.objects.get(wallet_id=entry.wallet_id, entry_id=entry.pk)
 
 
@@ -376,6 +493,93 @@ def receive(
             actor and actor.pk,
         ],
     )
+
+
+@dataclass(frozen=True)
+class Line:
+    """So many credits for a wallet, once under the key."""
+
+    wallet_id: int
+    credits: int
+    key: str
+
+
+def deliver(
+    wallet: Wallet, lines: Sequence[Line], *, of: str, note: str = "", actor: User | None = None
+) -> list[Transfer]:
+    """Move credits of one grant, with the key `of`, to many wallets: each line is a gift received.
+
+    All or nothing; up to `MOST_LINES` in one statement. A line's key stands for it in both wallets,
+    and a line that was delivered before is not delivered again. Answers the lines' transfers, in
+    their order. Raises `NotGiftable`, `CreditsOwed`, `UnknownGrant`, `InvalidTerms`.
+    """
+    if not 0 < len(lines) <= MOST_LINES:
+        raise errors.InvalidTerms(f"{len(lines)} lines; 1 to {MOST_LINES} are delivered at once.")
+    (sent,) = run(
+        "SELECT credits_deliver(%s, %s, %s, %s, %s, %s, %s)",
+        [
+            wallet.pk,
+            of,
+            [line.wallet_id for line in lines],
+            [_positive(line.credits) for line in lines],
+            [_checked(line.key) for line in lines],
+            note,
+            actor and actor.pk,
+        ],
+        sum(line.credits for line in lines),
+    )
+    made = {
+        transfer.entry_id: transfer
+        for transfer in Transfer.objects.filter(wallet=wallet, entry_id__in=sent)
+    }
+    return [made[entry_id] for entry_id in sent]
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """So many credits for nobody yet, once under the key."""
+
+    credits: int
+    key: str
+
+
+def send_each(
+    wallet: Wallet, parcels: Sequence[Parcel], *, of: str, note: str = "", actor: User | None = None
+) -> list[int]:
+    """Move credits of one grant, with the key `of`, into escrow, each parcel by itself.
+
+    All or nothing, in one statement; a parcel that was sent before is not sent again. Answers the
+    ids of their entries, in their order. Raises `NotGiftable`, `CreditsOwed`, `UnknownGrant`,
+    `InvalidTerms`.
+    """
+    if not 0 < len(parcels) <= MOST_LINES:
+        raise errors.InvalidTerms(f"{len(parcels)} parcels; 1 to {MOST_LINES} are sent at once.")
+    (sent,) = run(
+        """
+        SELECT array_agg((given.entry).id ORDER BY given.place) FROM (
+            SELECT place, credits_give(
+                %s, amount, key, %s, %s, %s, interval '0', false, ARRAY[]::text[]) AS entry
+            FROM unnest(%s::bigint[], %s::text[]) WITH ORDINALITY AS parcel (amount, key, place)
+        ) AS given""",
+        [
+            wallet.pk,
+            note,
+            actor and actor.pk,
+            of,
+            [_positive(parcel.credits) for parcel in parcels],
+            [_checked(parcel.key) for parcel in parcels],
+        ],
+        sum(parcel.credits for parcel in parcels),
+    )
+    return list(sent)
+
+
+def lock(wallets: Iterable[Wallet]) -> None:
+    """Lock several wallets until the caller's transaction ends, in the one order for that.
+
+    Call it before verbs that are about several wallets, and before locking what belongs to them.
+    """
+    run("SELECT credits_lock_all(%s)", [[wallet.pk for wallet in wallets]])
 
 
 # --- What time does ---------------------------------------------------------------------------
@@ -511,4 +715,6 @@ def _refusal(
             return errors.HoldExceeded(number)
         case "CR016":
             return errors.MoreThanRevoked(number)
+        case "CR017":
+            return errors.NotGiftable(number)
     return None

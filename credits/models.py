@@ -8,6 +8,7 @@ all that belongs to a wallet begin with the wallet, so that it can live on one s
 from a sequence, is unique by that, and is what Django goes by.
 """
 
+import uuid
 from typing import Final
 
 from django.conf import settings
@@ -44,6 +45,7 @@ class Kind(models.TextChoices):
     GIFT_SENT = "gift_sent", _("Gift sent")
     GIFT_RECEIVED = "gift_received", _("Gift received")
     GIFT_RETURNED = "gift_returned", _("Gift returned")
+    GIFT_RECALLED = "gift_recalled", _("Gift taken back")
     SPEND = "spend", _("Spent")
     SPEND_REPAID = "spend_repaid", _("Owed spending repaid")
     REFUND = "refund", _("Refund")
@@ -61,6 +63,7 @@ ACCOUNT_OF: Final[dict[str, str]] = {
     Kind.GIFT_SENT: Account.ESCROW,
     Kind.GIFT_RECEIVED: Account.ESCROW,
     Kind.GIFT_RETURNED: Account.ESCROW,
+    Kind.GIFT_RECALLED: Account.ESCROW,
     Kind.SPEND: Account.SPENT,
     Kind.SPEND_REPAID: Account.SPENT,
     Kind.REFUND: Account.REVOKED,
@@ -150,7 +153,7 @@ class Entry(models.Model):
         verbose_name = _("entry")
         verbose_name_plural = _("entries")
         permissions = [("view_revenue", "Can view the revenue report")]
-        # What each kind may do: `credits_is_sound` in `credits/sql/0011_spend_on_debt.sql`.
+        # What each kind may do: `credits_is_sound` in `credits/sql/0013_gifts.sql`.
         constraints = [
             models.UniqueConstraint(fields=["wallet", "key"], name="credits_entry_wallet_key"),
             models.CheckConstraint(condition=Q(balance__gte=0), name="credits_entry_balance"),
@@ -167,8 +170,11 @@ class Entry(models.Model):
             ),
             # All wallets at once, newest first, for staff.
             models.Index(fields=["id"], name="credits_entry_newest"),
+            # What somebody has booked, in a wallet: an organisation's is drawn on by many.
             models.Index(
-                fields=["actor"], condition=Q(actor__isnull=False), name="credits_entry_actor"
+                fields=["actor", "wallet", "id"],
+                condition=Q(actor__isnull=False),
+                name="credits_entry_of_actor",
             ),
             # What was sold and went back lately, in all wallets (`credits.sales`).
             models.Index(
@@ -185,7 +191,8 @@ class Lot(models.Model):
 
     Spent in this order: priority, soonest expiry, promotional before paid, oldest. `held` is what
     open holds have reserved of it, `revoked` how much of it a clawback has claimed (wherever that
-    was found), `paid` what the whole lot cost.
+    was found), `paid` what the whole lot cost. What came as a gift, or came back, is a part of the
+    lot that a grant or a restoral opened, in whatever wallet: its origin.
     """
 
     wallet = models.ForeignKey(
@@ -205,6 +212,8 @@ class Lot(models.Model):
     priority = models.SmallIntegerField(_("priority"), default=50)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     paid = models.BigIntegerField(_("paid"), default=0, help_text=_("In minor currency units."))
+    origin_wallet_id = models.BigIntegerField(null=True, editable=False)
+    origin_lot_id = models.BigIntegerField(null=True, editable=False)
     # The indexes hold to this and not to `remaining`, which every spend changes: so an update of a
     # lot leaves them alone, until it is used up.
     is_open = models.GeneratedField(
@@ -249,6 +258,12 @@ class Lot(models.Model):
                 F("id"),
                 condition=Q(is_open=True),
                 name="credits_lot_open",
+            ),
+            # What was given of a lot.
+            models.Index(
+                fields=["origin_wallet_id", "origin_lot_id"],
+                condition=Q(origin_lot_id__isnull=False),
+                name="credits_lot_origin",
             ),
             # What has expired: of one wallet, and of all.
             models.Index(
@@ -405,6 +420,119 @@ class Transfer(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.entry_id}: {self.amount}"
+
+
+class Gift(models.Model):
+    """Credits for the owner of an email address, who may have no account yet.
+
+    They are in escrow until they are claimed, or go back; the transfer that carries them is the one
+    of `wallet` and `entry_id`. One that is bought is written with its order, and sent when that is
+    paid.
+    """
+
+    class Status(models.TextChoices):
+        ORDERED = "ordered", _("Waiting for payment")
+        OPEN = "open", _("Not claimed yet")
+        CLAIMED = "claimed", _("Claimed")
+        CANCELLED = "cancelled", _("Cancelled")
+        RETURNED = "returned", _("Returned")
+        RECALLED = "recalled", _("Taken back")
+        KEPT = "kept", _("Not sent")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    sender = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, verbose_name=_("from"), related_name="gifts"
+    )
+    wallet = models.ForeignKey(Wallet, models.PROTECT, db_index=False, related_name="+")
+    # Empty once who it was has closed the account.
+    recipient = models.CharField(_("to"), max_length=254, blank=True)
+    credits = models.BigIntegerField(_("credits"), validators=[MinValueValidator(1)])
+    message = models.CharField(_("message"), max_length=500, blank=True)
+    status = models.CharField(_("status"), max_length=9, choices=Status.choices)
+    # How many a refund or a lost dispute of what they were bought with has fetched back.
+    recalled = models.BigIntegerField(_("taken back"), default=0)
+    # SHA-256 of what the link in the mail ends with.
+    token_hash = models.CharField(max_length=64, unique=True, null=True, editable=False)  # noqa: DJ001 (unique)
+    entry_id = models.BigIntegerField(_("entry"), null=True, blank=True)
+    request_id = models.UUIDField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(_("time"), db_default=Now())
+    expires_at = models.DateTimeField(_("returns"), null=True, blank=True)
+    closed_at = models.DateTimeField(_("closed"), null=True, blank=True)
+    claimed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        verbose_name=_("claimed by"),
+        related_name="gifts_received",
+    )
+    cancelled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        verbose_name=_("cancelled by"),
+        related_name="+",
+    )
+    reason = models.CharField(_("reason"), max_length=500, blank=True)
+
+    class Meta:
+        verbose_name = _("gift")
+        verbose_name_plural = _("gifts")
+        permissions = [("cancel_gift", "Can cancel gifts")]
+        constraints = [
+            models.UniqueConstraint(fields=["sender", "request_id"], name="credits_gift_request"),
+            models.UniqueConstraint(fields=["wallet", "entry_id"], name="credits_gift_transfer"),
+            models.CheckConstraint(
+                condition=Q(credits__gt=0, recalled__gte=0, recalled__lte=F("credits")),
+                name="credits_gift_credits",
+            ),
+            # Each case in full: a comparison with NULL would let a row pass.
+            models.CheckConstraint(
+                condition=Q(status__in=["ordered", "kept"], entry_id__isnull=True)
+                | Q(
+                    status="open",
+                    entry_id__isnull=False,
+                    token_hash__isnull=False,
+                    expires_at__isnull=False,
+                    closed_at__isnull=True,
+                    claimed_by__isnull=True,
+                )
+                | Q(
+                    status="claimed",
+                    entry_id__isnull=False,
+                    closed_at__isnull=False,
+                    claimed_by__isnull=False,
+                )
+                | Q(
+                    status__in=["cancelled", "returned", "recalled"],
+                    entry_id__isnull=False,
+                    closed_at__isnull=False,
+                ),
+                name="credits_gift_status",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["sender", "-created_at"], name="credits_gift_sent"),
+            models.Index(fields=["claimed_by", "-closed_at"], name="credits_gift_claimed"),
+            models.Index(fields=["recipient"], name="credits_gift_recipient"),
+            models.Index(fields=["-created_at"], name="credits_gift_newest"),
+            models.Index(
+                fields=["expires_at"], condition=Q(status="open"), name="credits_gift_due"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{credits_in_words(self.credits)}, {self.get_status_display()}"
+
+    @property
+    def number(self) -> str:
+        """What the history and both sides call it by."""
+        return self.pk.hex[:8]
+
+    @property
+    def is_open(self) -> bool:
+        return self.status == self.Status.OPEN
 
 
 class Adjustment(models.Model):

@@ -151,7 +151,7 @@ def _month(start: date, totals: Totals, before: Month) -> Month:
     adjusted_down, earned_by_adjustment = sums(Kind.ADJUSTMENT)
     taken_back, cost_taken_back = sums(*CLAWBACKS, Kind.REPAYMENT)
     restored, cost_restored = sums(Kind.RESTORAL, is_in=True)
-    sent, _ = sums(Kind.GIFT_SENT)
+    sent, _ = sums(Kind.GIFT_SENT, Kind.GIFT_RECALLED)
     arrived, _ = sums(Kind.GIFT_RECEIVED, Kind.GIFT_RETURNED, is_in=True)
     month = Month(
         start=start,

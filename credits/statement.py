@@ -73,12 +73,16 @@ def _array(values: Iterable[object]) -> str:
 
 @dataclass(frozen=True)
 class Filter:
-    """Entries of these kinds (none named: of all), of whole days in a time zone, both included."""
+    """Entries of these kinds (none named: of all), of whole days in a time zone, both included.
+
+    With `actor`, of these only what this user booked, by id.
+    """
 
     kinds: tuple[str, ...] = ()
     first: date | None = None
     last: date | None = None
     zone: tzinfo = UTC
+    actor: int | None = None
 
     @property
     def is_set(self) -> bool:
@@ -213,6 +217,9 @@ def _of_days(chosen: Filter) -> tuple[str, list[Any]]:
     """The condition that an entry of these days meets, and its values."""
     where = "wallet_id = (SELECT id FROM wallet)"
     values: list[Any] = []
+    if chosen.actor is not None:
+        where += " AND actor_id = %s"
+        values.append(chosen.actor)
     if chosen.first:
         start = _midnight(chosen.first, chosen.zone)
         where += f" AND created_at >= %s AND id >= {_EDGE.format('>=', 'ASC')}"

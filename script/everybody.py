@@ -4,6 +4,7 @@
 `STRIPE_API_BASE`.
 """
 
+import functools
 import json
 import secrets
 import uuid
@@ -36,14 +37,26 @@ from fido2.webauthn import (
     CollectedClientData,
 )
 
-from accounts import keys
-from accounts.models import ApiKey, User
+from accounts import keys, organisations
+from accounts.models import ApiKey, Membership, Organisation, Role, User
 from billing import low_balance, promotions, topup, topup_charges, webhooks
+from billing.bulk import delivery, orders, terms
+from billing.bulk.lines import Line
 from billing.checkout import start_checkout
-from billing.models import Charge, Dispute, Promotion, Purchase, Subscription, TopUp
+from billing.models import (
+    BulkLine,
+    BulkPurchase,
+    Charge,
+    Dispute,
+    InvoiceTerms,
+    Promotion,
+    Purchase,
+    Subscription,
+    TopUp,
+)
 from billing.reconcile import reconcile
-from credits import adjustments, ledger
-from credits.models import Entry, Wallet
+from credits import adjustments, gifts, ledger
+from credits.models import Entry, Gift, Wallet
 from outgoing import endpoints, messages
 from outgoing.models import Message
 from usage import recording, summary
@@ -228,6 +241,30 @@ def metered(user: User) -> Places:
     }
 
 
+def giver(user: User) -> Places:
+    """Has sent gifts that came to every end, and has received one and been sent another."""
+    ledger.grant(ledger.wallet_of(user), 2000, key="g", kind="purchase", paid=1800)
+    aunt, niece = (User.objects.create(email=f"{name}@example.com") for name in ("aunt", "niece"))
+    EmailAddress.objects.create(user=aunt, email=aunt.email, verified=True, primary=True)
+    EmailAddress.objects.create(user=niece, email=niece.email, verified=True, primary=True)
+    ledger.grant(ledger.wallet_of(aunt), 1000, key="g", kind="purchase", paid=900)
+
+    def send(sender: User, to: str, credits: int, message: str = "") -> tuple[Gift, str]:
+        gift, token = gifts.send_gift(sender, to, credits, message=message, request_id=uuid.uuid4())
+        return gift, token or ""
+
+    _, claim = send(user, niece.email, 250, "Well done!")
+    gifts.claim_gift(niece, claim)
+    gifts.cancel_gift(send(user, "typo@example.com", 100)[0])
+    open_gift, _ = send(user, LONG_EMAIL, 300, "For the pictures of the fair.\nSee you soon!")
+    _, received = send(aunt, user.email, 120, "Happy birthday")
+    gifts.claim_gift(user, received)
+    taken_back, gone = send(aunt, user.email, 50)
+    gifts.cancel_gift(taken_back)
+    _, link = send(aunt, user.email, 500, "And something for the holidays,\nfrom all of us")
+    return {"gift": open_gift.pk, "gift_link": link, "gift_gone": gone, "form": uuid.uuid4()}
+
+
 def debtor(user: User) -> Places:
     """Has spent what was refunded later, went on spending, and ordered again."""
     wallet = ledger.wallet_of(user)
@@ -237,6 +274,97 @@ def debtor(user: User) -> Places:
     ledger.spend(wallet, 50, key="s2", note="25 summaries", owe_up_to=500)
     pending = _order(user, 1234, "payment")
     return {"pending": pending.pk, "payment_page": pending.stripe_session_url}
+
+
+def corporate(user: User) -> Places:
+    """Owns an organisation with everything, and one with nothing."""
+    acme = _found(user, "Hohenberg & Mustermann Bildbearbeitung GmbH")
+    wallet = ledger.wallet_of(acme.account)
+    bought = Purchase.objects.create(
+        user=acme.account, status="paid", **ORDER, credits=20_000, total=16_000
+    )
+    ledger.grant(wallet, 20_000, key=f"purchase:{bought.pk}", kind="purchase", paid=16_000)
+    Purchase.objects.create(
+        user=acme.account, status="pending", **ORDER, credits=500, total=475,
+        stripe_session_url="http://127.0.0.1:9",
+    )  # fmt: skip
+    gift = ledger.grant(wallet, 50, key="g", kind="promotion", category="promotional")
+    member = User.objects.create(email=f"m.{LONG_EMAIL}")
+    Membership.objects.create(
+        organisation=acme, user=member, role=Role.BILLING, limit_credits=2500, limit_period="week"
+    )
+    for credits, who in ((1200, member), (340, user), (980, member)):
+        organisations.draw(who, acme.pk, credits)
+        ledger.spend(
+            wallet, credits, key=f"s{credits}", note="A picture of a cat, 1024 by 1024", actor=who
+        )
+    ledger.hold(wallet, 120, key="h", expires_in=timedelta(hours=1))
+    invite = functools.partial(organisations.invite, acme.pk, by=user, role=Role.MEMBER)
+    invite(email=f"nobody.{LONG_EMAIL}")
+    _, token = invite(email="newcomer@example.com", limit_credits=500, limit_period="month")
+    _found(user, "Nothing yet")
+    key, _ = keys.make(made_by=user, owner=acme.account, name="Night job", scopes=["credits:spend"])
+    return {
+        "acme": acme.pk, "ours": member.pk,
+        "invitation": token, "ours_key": key.pk, "gift": gift.pk,
+    }  # fmt: skip
+
+
+def colleague(user: User) -> Places:
+    """Is a member of the organisation with everything. Comes after `corporate`."""
+    acme = Organisation.objects.earliest("pk")
+    Membership.objects.create(
+        organisation=acme, user=user, role=Role.MEMBER, limit_credits=500, limit_period="month"
+    )
+    organisations.draw(user, acme.pk, 45)
+    wallet = ledger.wallet_of(acme.account)
+    ledger.spend(wallet, 45, key="c", note="A picture of a dog", actor=user)
+    return {}
+
+
+def procurer(user: User) -> Places:
+    """Buys for many in every state, and on invoice; has another organisation without any."""
+    acme, empty = _found(user, "Hohenberg & Mustermann Bildbearbeitung GmbH"), _found(user, "New")
+    InvoiceTerms.objects.create(
+        organisation=acme, is_approved=True, credit_limit=50_000,
+        tax_id_type="eu_vat", tax_id="DE123456789",
+    )  # fmt: skip
+    lines = [Line(1, 12_500, LONG_EMAIL)]
+    lines += [Line(n, 10 * n, f"recipient{n}@example.com") for n in range(2, 121)]
+    draft = orders.draft(acme, lines, by=user)
+    few = lines[:3]
+    ordered, sending, done, lost = (orders.draft(acme, some, by=user) for some in (
+        few, lines, lines[1:70], few,
+    ))  # fmt: skip
+    for bulk in (sending, done, lost):
+        with transaction.atomic():
+            purchase = orders.order(bulk, expected_total=None)
+            Purchase.objects.filter(pk=purchase.pk).update(status="paid")
+            if bulk != lost:
+                key = f"purchase:{purchase.pk}"
+                wallet = ledger.wallet_of(acme.account)
+                ledger.grant(wallet, bulk.credits, key=key, kind="purchase", paid=purchase.total)
+                delivery.begin(purchase)
+    Purchase.objects.filter(bulk=lost).update(status="expired")
+    BulkPurchase.objects.filter(pk=sending.pk).update(due_at=timezone.now() + timedelta(days=1))
+    while delivery.deliver_due():
+        pass
+    BulkLine.objects.filter(bulk=done, number=5).update(status="not_sent", reason="no_credits")
+    BulkLine.objects.filter(bulk=sending, number__lte=47).update(status="sent")
+    orders.pay_by_card(ordered, expected_total=None)
+    billed = orders.draft(acme, few, by=user)
+    terms.pay_by_invoice(billed, expected_total=None, po_number="PO-2026-0017")
+    return {
+        "buys": acme.pk, "buys_not": empty.pk, "bulk_draft": draft.pk, "bulk_ordered": ordered.pk,
+        "bulk_sending": sending.pk, "bulk_done": done.pk, "bulk_lost": lost.pk,
+        "bulk_billed": billed.pk,
+    }  # fmt: skip
+
+
+def _found(owner: User, name: str) -> Organisation:
+    return organisations.found(
+        owner, name=name, billing_email=f"billing.{LONG_EMAIL}", request_id=uuid.uuid4()
+    )
 
 
 def staff(user: User) -> Places:
@@ -388,6 +516,7 @@ def _spread(wallet: Wallet, span: timedelta) -> None:
             [span, wallet.pk],
         )
         cursor.execute("ALTER TABLE credits_entry ENABLE TRIGGER USER")
+        cursor.execute("SET CONSTRAINTS ALL DEFERRED")
 
 
 def _price(meter: Meter, begins_on: date, mode: str, *bands: tuple[int, int, int]) -> Tariff:
@@ -401,6 +530,7 @@ def _price(meter: Meter, begins_on: date, mode: str, *bands: tuple[int, int, int
             Band.objects.create(tariff=tariff, above=above, credits=credits, per=per)
         cursor.execute("ALTER TABLE usage_tariff ENABLE TRIGGER USER")
         cursor.execute("ALTER TABLE usage_band ENABLE TRIGGER USER")
+        cursor.execute("SET CONSTRAINTS ALL DEFERRED")
     return tariff
 
 

@@ -29,6 +29,7 @@ from stripe_sandbox import (
     refunds,
     shapes,
     store,
+    terms,
 )
 from stripe_sandbox import subscriptions as subs
 from stripe_sandbox.errors import ApiError, invalid, missing, unsupported
@@ -177,6 +178,19 @@ ROUTES = [
         P.InvoiceListParams,
         list_of("invoice", "customer", "subscription", "status", "created"),
     ),
+    _route("POST", "invoices", P.InvoiceCreateParams, terms.draft),
+    _route("POST", "invoiceitems", P.InvoiceItemCreateParams, terms.add_item),
+    _route("POST", "invoices/{id}/finalize", P.InvoiceFinalizeInvoiceParams, terms.finalize),
+    _route("POST", "invoices/{id}/send", P.InvoiceSendInvoiceParams, terms.send),
+    _route("POST", "invoices/{id}/void", P.InvoiceVoidInvoiceParams, terms.void),
+    _route(
+        "POST",
+        "invoices/{id}/mark_uncollectible",
+        P.InvoiceMarkUncollectibleParams,
+        terms.mark_uncollectible,
+    ),
+    _route("POST", "customers/{id}/tax_ids", P.CustomerCreateTaxIdParams, terms.add_tax_id),
+    _route("GET", "customers/{id}/tax_ids", P.CustomerListTaxIdsParams, terms.list_tax_ids),
     _route("GET", "invoices/{id}", P.InvoiceRetrieveParams, _retrieve("invoice", "invoice")),
     _route(
         "GET",

@@ -16,6 +16,7 @@ from stripe_sandbox import (
     renewals,
     store,
     subscriptions,
+    terms,
 )
 from stripe_sandbox.payments import Card
 from stripe_sandbox.tags import money
@@ -30,6 +31,7 @@ CALLS = {
     "/v1/refunds": "Refunds",
     "/v1/products": "Products",
     "/v1/subscriptions": "Subscription changes",
+    "/v1/invoices": "Invoices",
 }
 
 NEWS = {"active": "has renewed", "past_due": "is past due", "canceled": "has ended"}
@@ -103,6 +105,14 @@ def _retry(form: Form) -> str:
 def _give_up(form: Form) -> str:
     found = renewals.give_up(_id(form), form.get("outcome", ""))
     return f"The last try has failed: {found['id']} is {found['status']}."
+
+
+def _void(form: Form) -> str:
+    return f"The invoice {terms.void(_id(form), {})['number']} is void."
+
+
+def _write_off(form: Form) -> str:
+    return f"The invoice {terms.mark_uncollectible(_id(form), {})['number']} is written off."
 
 
 def _expire(form: Form) -> str:
@@ -203,6 +213,8 @@ WISHES: dict[str, Callable[[Form], str]] = {
     "card": _card,
     "retry": _retry,
     "give up": _give_up,
+    "void": _void,
+    "write off": _write_off,
     "expire": _expire,
     "succeed": _succeed,
     "fail": _fail,

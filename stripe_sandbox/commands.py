@@ -20,6 +20,7 @@ from stripe_sandbox import (
     shapes,
     store,
     subscriptions,
+    terms,
 )
 from stripe_sandbox.debits import Account
 from stripe_sandbox.errors import ApiError
@@ -114,6 +115,16 @@ def _give_up(argument: str, body: Body) -> Body:
 def _pay_invoice(argument: str, body: Body) -> Body:
     with store.transaction():
         return shapes.public(renewals.pay(argument, Card(number=str(body["card"]))))
+
+
+def _void_invoice(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(terms.void(argument, {}))
+
+
+def _write_off_invoice(argument: str, body: Body) -> Body:
+    with store.transaction():
+        return shapes.public(terms.mark_uncollectible(argument, {}))
 
 
 def _pay(argument: str, body: Body) -> Body:
@@ -228,6 +239,8 @@ COMMANDS: list[tuple[str, str, Callable[[str, Body], Any]]] = [
     ("POST", "subscriptions/*/retry", _retry),
     ("POST", "subscriptions/*/give-up", _give_up),
     ("POST", "invoices/*/pay", _pay_invoice),
+    ("POST", "invoices/*/void", _void_invoice),
+    ("POST", "invoices/*/write-off", _write_off_invoice),
     ("POST", "checkout/*/pay", _pay),
     ("POST", "checkout/*/succeed", _succeed),
     ("POST", "checkout/*/fail", _fail),

@@ -60,6 +60,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "closed": {"won", "lost", "warning_closed"},
         "inquiries": disputes.INQUIRIES,
         "subscriptions": _subscriptions(),
+        "invoices": store.all_of("invoice", {"collection_method": "send_invoice"}, limit=20),
         "sessions": _sessions(),
         "calls": [{"method": m, "path": p, "status": s} for m, p, s in calls],
     }

@@ -13,25 +13,23 @@ RETRIES = [3 * DAY, 5 * DAY, 7 * DAY]
 TRIES = 1 + len(RETRIES)
 
 WORDS = {
+    "manual": "Payment for Invoice",
     "subscription_create": "Subscription creation",
     "subscription_cycle": "Subscription update",
 }
 """What a charge says of why it was made."""
 
 
-def open_(subscription: Object, reason: str, period: tuple[int, int]) -> Object:
-    """An invoice for the subscription's present month; `period` is what went before it."""
-    item = subscription["items"]["data"][0]
-    amount = item["price"]["unit_amount"] * item["quantity"]
-    now = int(time.time())
+def blank(customer: str, currency: str, reason: str, period: tuple[int, int]) -> Object:
+    """A draft over nothing; `period` is what went before it."""
     invoice_id = store.new_id("in")
-    invoice: Object = {
+    return {
         "id": invoice_id,
         "object": "invoice",
-        "amount_due": amount,
+        "amount_due": 0,
         "amount_overpaid": 0,
         "amount_paid": 0,
-        "amount_remaining": amount,
+        "amount_remaining": 0,
         "amount_shipping": 0,
         "attempt_count": 0,
         "attempted": False,
@@ -39,9 +37,9 @@ def open_(subscription: Object, reason: str, period: tuple[int, int]) -> Object:
         "automatic_tax": {"enabled": False, "disabled_reason": None, "liability": None},
         "billing_reason": reason,
         "collection_method": "charge_automatically",
-        "created": now,
-        "currency": subscription["currency"],
-        "customer": subscription["customer"],
+        "created": int(time.time()),
+        "currency": currency,
+        "customer": customer,
         "default_tax_rates": [],
         "discounts": [],
         "hosted_invoice_url": None,
@@ -49,7 +47,7 @@ def open_(subscription: Object, reason: str, period: tuple[int, int]) -> Object:
         "issuer": {"type": "self"},
         "lines": {
             "object": "list",
-            "data": [_line(subscription, item, amount)],
+            "data": [],
             "has_more": False,
             "url": f"/v1/invoices/{invoice_id}/lines",
         },
@@ -57,14 +55,7 @@ def open_(subscription: Object, reason: str, period: tuple[int, int]) -> Object:
         "metadata": {},
         "next_payment_attempt": None,
         "number": None,
-        "parent": {
-            "type": "subscription_details",
-            "quote_details": None,
-            "subscription_details": {
-                "metadata": subscription["metadata"],
-                "subscription": subscription["id"],
-            },
-        },
+        "parent": None,
         "payment_settings": {"default_mandate": None},
         "period_start": period[0],
         "period_end": period[1],
@@ -73,19 +64,42 @@ def open_(subscription: Object, reason: str, period: tuple[int, int]) -> Object:
         "starting_balance": 0,
         "status": "draft",
         "status_transitions": {"finalized_at": None, "paid_at": None},
-        "subtotal": amount,
-        "total": amount,
+        "subtotal": 0,
+        "total": 0,
+    }
+
+
+def open_(subscription: Object, reason: str, period: tuple[int, int]) -> Object:
+    """An invoice for the subscription's present month; `period` is what went before it."""
+    item = subscription["items"]["data"][0]
+    amount = item["price"]["unit_amount"] * item["quantity"]
+    invoice = blank(subscription["customer"], subscription["currency"], reason, period)
+    invoice |= dict.fromkeys(("amount_due", "amount_remaining", "subtotal", "total"), amount)
+    invoice["lines"]["data"].append(_line(subscription, item, amount))
+    invoice["parent"] = {
+        "type": "subscription_details",
+        "quote_details": None,
+        "subscription_details": {
+            "metadata": subscription["metadata"],
+            "subscription": subscription["id"],
+        },
     }
     events.emit("invoice.created", store.put(invoice))
-    invoice |= {
-        "hosted_invoice_url": f"{settings.ORIGIN}/i/{invoice_id}",
-        "invoice_pdf": f"{settings.ORIGIN}/i/{invoice_id}",
-        "number": f"SANDBOX-{store.count('invoice'):04}",
-        "status": "open",
-        "status_transitions": {"finalized_at": now, "paid_at": None},
-    }
+    number(invoice)
     events.emit("invoice.finalized", store.put(invoice))
     return invoice
+
+
+def number(invoice: Object) -> None:
+    """Make a draft an invoice: with a number, a page of its own, and nothing to change any more."""
+    page = f"{settings.ORIGIN}/i/{invoice['id']}"
+    invoice |= {
+        "hosted_invoice_url": page,
+        "invoice_pdf": page,
+        "number": f"SANDBOX-{store.count('invoice'):04}",
+        "status": "open",
+        "status_transitions": invoice["status_transitions"] | {"finalized_at": int(time.time())},
+    }
 
 
 def _line(subscription: Object, item: Object, amount: int) -> Object:

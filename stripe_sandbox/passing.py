@@ -4,23 +4,24 @@ import json
 import time
 from typing import Any
 
-from stripe_sandbox import checkout, renewals, store
+from stripe_sandbox import checkout, renewals, store, terms
 from stripe_sandbox.store import Object
 
 MOST_HOURS = 24 * 366
 
 TIMES = {
     "available_on", "billing_cycle_anchor", "cancel_at", "canceled_at", "created",
-    "current_period_end", "current_period_start", "due_by", "end", "ended_at", "expires_at",
-    "finalized_at", "next_payment_attempt", "paid_at", "period_end", "period_start", "start",
-    "start_date", "updated",
+    "current_period_end", "current_period_start", "due_by", "due_date", "end", "ended_at",
+    "expires_at", "finalized_at", "marked_uncollectible_at", "next_payment_attempt", "paid_at",
+    "period_end", "period_start", "start", "start_date", "updated", "voided_at",
 }  # fmt: skip
 """What is a time wherever it stands in an object; metadata has strings only."""
 
 
 def pass_(hours: int) -> None:
     """Let hours go by: payment pages and portal links expire, idempotency keys are forgotten,
-    subscriptions renew or end, failed payments are tried again, webhooks likewise.
+    subscriptions renew or end, failed payments are tried again, webhooks likewise, invoices on
+    terms become overdue.
 
     The clock of the other side stands still, so it is the past that moves. Raises `ValueError`.
     """
@@ -32,6 +33,7 @@ def pass_(hours: int) -> None:
         hours -= step
         _make_older(step * 3600)
         checkout.expire_due()
+        terms.mark_overdue(time.time())
         for subscription in reversed(store.all_of("subscription")):
             _catch_up(subscription, time.time())
 

@@ -110,7 +110,7 @@ def _set_status(subscription: Object, status: str) -> None:
 
 
 def pay(invoice_id: str, card: Card) -> Object:
-    """Pay an open invoice on its page, by a card that pays only this once.
+    """Pay an open or written off invoice on its page, by a card that pays only this once.
 
     The latest one mends its subscription; an ended subscription stays ended. Raises
     `payments.Declined`.
@@ -118,12 +118,14 @@ def pay(invoice_id: str, card: Card) -> Object:
     invoice = store.get("invoice", invoice_id)
     if invoice is None:
         raise missing("invoice", invoice_id)
-    if invoice["status"] != "open":
+    if invoice["status"] not in {"open", "uncollectible"}:
         return invoice
     customers.alive(invoice["customer"])
     payments.check(card)
     # What isn't Stripe's own try is not counted as one.
     invoices.charge(invoice, card.shown(), is_declined=False, tries=invoice["attempt_count"])
+    if invoice["parent"] is None:
+        return invoice
     owner = subscriptions.found(invoice["parent"]["subscription_details"]["subscription"])
     is_latest = owner["latest_invoice"] == invoice_id
     if is_latest and owner["status"] in {"past_due", "unpaid"}:

@@ -162,6 +162,14 @@ class Sandbox:
         """Pay an open invoice as on its page."""
         return self._call("POST", f"invoices/{invoice_id}/pay", {"card": card})
 
+    def void_invoice(self, invoice_id: str) -> dict[str, Any]:
+        """As if it had never been, by somebody on Stripe's own pages."""
+        return self._call("POST", f"invoices/{invoice_id}/void", {})
+
+    def write_off_invoice(self, invoice_id: str) -> dict[str, Any]:
+        """Mark it uncollectible there; it can still be paid."""
+        return self._call("POST", f"invoices/{invoice_id}/write-off", {})
+
     def add_fault(self, **fault: Any) -> None:
         self._call("POST", "faults", fault)
 

@@ -1,11 +1,14 @@
 """The shop in the admin: customers, what they bought, and what Stripe said about it."""
 
 from billing.admin import (
+    bulk,
     customers,
     disputes,
     events,
+    gifts,
     keys,
     mails,
+    organisations,
     prices,
     promotions,
     purchases,
@@ -16,11 +19,14 @@ from billing.admin import (
 )
 
 __all__ = [
+    "bulk",
     "customers",
     "disputes",
     "events",
+    "gifts",
     "keys",
     "mails",
+    "organisations",
     "prices",
     "promotions",
     "purchases",

@@ -39,9 +39,10 @@ class CustomerAdmin(ReadOnlyAdmin):
     joined_time = moment(Customer, "date_joined")
 
     list_display = ("email", "balance", "stripe", "joined_time")
-    search_fields = ("email",)
+    search_fields = ("email", "organisation__name")
     search_help_text = gettext_lazy(
-        "Email address, or the exact id of a customer, session, payment, subscription or purchase"
+        "Email address, name of an organisation, or the exact id of a customer, session, payment, "
+        "subscription or purchase"
     )
     ordering = ("-id",)
     list_select_related = ("stripe_customer",)
@@ -86,7 +87,9 @@ class CustomerAdmin(ReadOnlyAdmin):
         customer = self.get_object(request, object_id)
         context: dict[str, Any] = {}
         if customer is not None and self.has_view_permission(request, customer):
-            context = {"title": customer.email, "subtitle": None, **_all_about(customer, request)}
+            title = customer.organisation.name if customer.is_organisation else customer.email
+            context = {"title": title or customer.email, "subtitle": None}
+            context |= _all_about(customer, request)
         return super().change_view(
             request, object_id, form_url, {**(extra_context or {}), **context}
         )

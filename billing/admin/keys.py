@@ -18,8 +18,8 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
-from accounts import keys
-from accounts.models import ApiKey
+from accounts import keys, organisations
+from accounts.models import ApiKey, User
 from accounts.preferences import read_by
 from accounts.requests import SignedInRequest
 from billing.key_forms import ServiceKeyForm
@@ -194,12 +194,28 @@ def _revoke(request: SignedInRequest, key: ApiKey, reason: str) -> bool:
             change_message=f"Revoked: {reason}",
             single_object=True,
         )
-    if key.user is not None:
-        with read_by(key.user):
+    for reader in _readers(key):
+        with read_by(reader):
             get_adapter(request).send_mail(
                 "account/email/key_revoked_by_staff",
-                key.user.email,
-                # Its time marks a notice: what is done is done, whether or not the mail leaves.
-                {"name": key.name, "prefix": key.prefix, "timestamp": timezone.now()},
+                reader.email,
+                {
+                    "name": key.name,
+                    "prefix": key.prefix,
+                    "organisation": getattr(key.user, "organisation", None),
+                    # Marks a notice: what is done is done, whether or not the mail leaves.
+                    "timestamp": timezone.now(),
+                },
             )
     return True
+
+
+def _readers(key: ApiKey) -> list[User]:
+    """Its owner, or the owners of an organisation."""
+    if key.user is None:
+        return []
+    return (
+        list(organisations.owners(key.user.organisation))
+        if key.user.is_organisation
+        else [key.user]
+    )

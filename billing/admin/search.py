@@ -1,4 +1,4 @@
-"""One field that finds a customer: by address, any id of Stripe's or ours, or an amount.
+"""One field that finds a customer: by address, name of an organisation, any id or an amount.
 
 What was typed says what it is. An id finds its row and what belongs to it, and each group is shown
 to those who may look at its rows. No search reads through the ledger: entries are found by wallet
@@ -181,7 +181,7 @@ def _by_email(term: str) -> Found:
     exact = Customer.objects.annotate(lower=Lower("email")).filter(lower=term.lower())  # an index
     named = list(exact.values_list("pk", flat=True))
     pks = named or list(
-        Customer.objects.filter(email__icontains=term)
+        Customer.objects.filter(Q(email__icontains=term) | Q(organisation__name__icontains=term))
         .order_by("-pk")
         .values_list("pk", flat=True)[: MOST + 1]
     )

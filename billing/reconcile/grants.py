@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from billing import stripe_api
-from billing.models import Purchase
+from billing.models import Invoice, Purchase
 from billing.reconcile.run import Run
 from billing.stripe_api import Clock, StripeRefused
 from billing.stripe_objects import uuid_of
@@ -48,6 +48,8 @@ def _is_paid(user_id: int, key: str) -> bool:
         if not stripe_api.is_missing(error):
             raise
         return False
+    if kind == "invoice" and _is_credited(about):
+        return bool(found.status in ("open", "paid", "uncollectible", "void"))
     return bool(getattr(found, name) == "paid")
 
 
@@ -62,3 +64,8 @@ def _is_charged(purchase: Purchase) -> bool:
             raise
         return False
     return found.status == "succeeded"
+
+
+def _is_credited(invoice_id: str) -> bool:
+    """Whether its credits come before its money, within an organisation's credit limit."""
+    return Invoice.objects.filter(stripe_id=invoice_id, is_credited=True).exists()

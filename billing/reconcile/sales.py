@@ -11,7 +11,7 @@ from django.db.models import Q
 from billing import stripe_api
 from billing.models import Event, Mode, Purchase
 from billing.reconcile.run import Run, is_ours, listed, supply
-from billing.stripe_objects import ORIGIN, stripe_id, subscription_of, uuid_of
+from billing.stripe_objects import ORIGIN, sale_of, stripe_id, uuid_of
 from credits.grants import Grant, find_grants
 
 
@@ -105,12 +105,12 @@ def _payment_sales(intents: list[Any]) -> list[Sale]:
 
 def compare_invoices(run: Run) -> None:
     for page in listed(run, "invoices", stripe_api.client().v1.invoices.list, status="paid"):
-        ours = [invoice for invoice in page if is_ours(subscription_of(invoice)[1])]
+        ours = [invoice for invoice in page if is_ours(sale_of(invoice)[1])]
         _compare_sales(run, "invoices", partial(_invoice_sales, ours))
 
 
 def _invoice_sales(invoices: list[Any]) -> list[Sale]:
-    plans = {invoice["id"]: subscription_of(invoice) for invoice in invoices}
+    plans = {invoice["id"]: sale_of(invoice) for invoice in invoices}
     known = Purchase.objects.filter(
         Q(pk__in=_purchase_ids(metadata for _, metadata in plans.values()))
         | Q(stripe_payment_id__in=[subscription for subscription, _ in plans.values()])

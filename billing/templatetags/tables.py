@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django import template
-from django.urls import reverse
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
@@ -79,7 +78,7 @@ def _receipt(row: dict[str, Any]) -> SafeString:
     return format_html(
         ' <span class="sub"><a rel="nofollow" href="{}">{}'
         ' <span class="vh">{}, {}</span></a></span>',
-        reverse("receipt", args=[row["receipt"]]),
+        row["receipt"],
         _("Invoice") if row["is_invoice"] else _("Receipt"),
         row["kind"],
         row["day"],

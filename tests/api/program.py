@@ -38,6 +38,7 @@ def as_documented(method: str, path: str, answer: HttpResponse) -> HttpResponse:
     """The answer, if its status, code, fields and headers are those of the schema."""
     path = re.sub(r"/[0-9]+/", "/{hold_id}/", f"/api/v1/{path}")
     path = re.sub(r"/purchases/.+", "/purchases/{purchase_id}", path)
+    path = re.sub(r"/bulk-purchases/.+-.+", "/bulk-purchases/{bulk_id}", path)
     documented = schema()["paths"][path][method]["responses"][str(answer.status_code)]
     body = answer.json()
     content = documented["content"]["application/json"]

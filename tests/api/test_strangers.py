@@ -25,8 +25,12 @@ OPERATIONS = {
     "post /api/v1/purchases": {"credits": 500},
     "get /api/v1/purchases": {},
     "get /api/v1/purchases/{purchase_id}": {},
+    "post /api/v1/bulk-purchases": None,
+    "post /api/v1/bulk-purchases/preview": None,
+    "get /api/v1/bulk-purchases/{bulk_id}": None,
 }
-"""What each takes besides a user; None where it is about nobody."""
+"""What each takes besides a user; None where it is about nobody, or, as in `test_bulk.py`, about an
+organisation."""
 
 SCOPES = {
     "get /api/v1/balance": "balance:read",
@@ -43,7 +47,7 @@ SCOPES = {
 }
 OF_ADA = {"{hold_id}": "unknown_hold", "{purchase_id}": "unknown_purchase"}
 """What stands in addresses for something of Ada's, and what it is to others."""
-IDS = {"{hold_id}": 1, "{purchase_id}": UUID(int=1)}
+IDS = {"{hold_id}": 1, "{purchase_id}": UUID(int=1), "{bulk_id}": UUID(int=1)}
 
 
 def call(program: Program, operation: str, ids: dict[str, object], *, key: str = "k", **fields):

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts import keys, preferences
+from accounts import keys, organisations, preferences
 from accounts.models import ApiKey, User
 from billing import export, mails
 from billing.models import (
@@ -27,7 +27,8 @@ from billing.models import (
     TopUpConsent,
 )
 from credits import ledger
-from credits.models import Adjustment, Wallet
+from credits.models import Adjustment, Entry, Gift, Wallet
+from tests.organisations import found
 from tests.promotions import promo
 from usage.models import Event as UsageEvent
 from usage.models import Meter
@@ -37,8 +38,9 @@ URL = "/dashboard/account/export"
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 LISTS = [
     "purchases", "redemptions", "top_ups", "top_up_consents", "subscriptions", "plan_changes",
-    "charges", "disputes", "refunds", "entries", "lots", "holds", "transfers", "adjustments",
-    "api_keys", "api_key_spending", "usage_events", "mails", "stripe_events",
+    "charges", "disputes", "refunds", "entries", "lots", "holds", "transfers", "gifts",
+    "gifts_received", "adjustments", "api_keys", "api_key_spending", "memberships",
+    "drawn_on_organisations", "invitations_sent", "usage_events", "mails", "stripe_events",
 ]  # fmt: skip
 
 
@@ -88,6 +90,12 @@ def fill(user: User, mark: str, staff: User) -> None:
     ledger.spend(wallet, 20, key=f"job:{mark}", note=f"Für {mark}: “ok”")
     ledger.hold(wallet, 30, key=f"hold-{mark}", expires_in=timezone.timedelta(hours=1))
     ledger.send(wallet, 40, key=f"gift:{mark}")
+    sent = Entry.objects.get(wallet=wallet, kind="gift_sent")
+    Gift.objects.create(
+        sender=user, wallet=wallet, recipient=f"to-{mark}@example.com", credits=40,
+        status="claimed", entry_id=sent.pk, claimed_by=user, closed_at=timezone.now(),
+        token_hash=f"secret {mark}",
+    )  # fmt: skip
     Adjustment.objects.create(user=user, amount=5, reason=f"{mark}!", key=mark, asked_by=staff)
     mails.tell(user, "restored", f"charge:{mark}", credits=500)
     UsageEvent.objects.create(
@@ -100,6 +108,9 @@ def fill(user: User, mark: str, staff: User) -> None:
         limit_credits=50, limit_period="day",
     )  # fmt: skip
     keys.charge(key, 20)
+    organisation = found(user, f"{mark} Ltd")
+    organisations.invite(organisation.pk, by=user, email=f"x@{mark}.example", role="member")
+    organisations.draw(user, organisation.pk, 7)
     secret = {"secret": f"{mark} secret", "name": f"app of {mark}"}
     Authenticator.objects.create(user=user, type="totp", data=secret, created_at=DAY)
     Event.objects.create(
@@ -160,6 +171,10 @@ def test_it_is_everything_about_oneself(browser, user, other_user, staff):
         key.pk,
         20,
     )
+    assert data["memberships"][0]["organisation_name"] == "ada Ltd"
+    assert data["memberships"][0]["role"] == "owner"
+    assert data["drawn_on_organisations"][0]["credits"] == 7
+    assert data["invitations_sent"][0]["email"] == "x@ada.example"
     used = data["usage_events"][0]
     assert (used["meter_code"], used["key"], used["quantity"]) == ("m", "usage-ada", 5)
     event = data["stripe_events"][0]
@@ -173,10 +188,13 @@ def test_every_column_is_thought_of(browser, user, staff):
         "account_emailaddress", "accounts_apikey", "accounts_session",
         "billing_balancealert", "billing_mail", "mfa_authenticator",
         "billing_purchase", "billing_redemption", "billing_stripecustomer", "billing_subscription",
-        "billing_topup",
-        "credits_adjustment",
-        "credits_wallet", "socialaccount_socialaccount", "usersessions_usersession",
-        "usage_event",
+        "billing_topup", "credits_adjustment",
+        "credits_gift", "credits_wallet", "socialaccount_socialaccount", "usersessions_usersession",
+        "usage_event", "accounts_membership", "accounts_drawing", "accounts_invitation",
+        # An organisation's are in nobody's export; its members' entries have their names beside.
+        "accounts_organisation", "api_memberhold", "billing_bulkpurchase",
+        # Whom a list names by number is told of what they got by their own entries.
+        "billing_bulkline",
         # Sums of these events.
         "usage_day", "usage_month",
         # What the owner's product was told of these entries and plans, for thirty days.

@@ -12,6 +12,7 @@ from billing import mails
 from billing.models import Mail, Purchase
 from credits import ledger
 from tests.billing.test_fulfilment import COMPLETED, order
+from tests.organisations import found, join, somebody
 from tests.smtp import MailServer
 from tests.stripe_events import event, post, session_of
 
@@ -37,7 +38,28 @@ CONTEXTS = {
     },
     "top_up_suspended": {"reason": "declined"},
     "top_up_cap": {"cap": 2000, "used": 1900, "total": 475, "credits": 500},
+    "bulk_received": {"credits": 1234, "sender": "Acme & Söhne"},
+    "gift": {
+        "email": "bob@example.org",
+        "language": "",
+        "credits": 1234,
+        "sender": "ada@example.com",
+        "message": "Happy <b>birthday</b>",
+        "link": "/gifts/abc",
+        "returns": "2026-03-31T23:30:00+00:00",
+    },
+    "gift_withdrawn": {
+        "email": "bob@example.org",
+        "language": "",
+        "credits": 1234,
+        "sender": "ada@example.com",
+    },
+    "gift_claimed": {"credits": 1234, "to": "bob@example.org"},
+    "gift_returned": {"credits": 1234, "to": "bob@example.org", "why": "returned"},
+    "gift_bought": {"credits": 1234, "to": "bob@example.org", "is_sent": True},
+    "gift_recalled": {"credits": 1234, "why": "refund"},
     "account_closed": {"email": "ada@example.org"},
+    "organisation_closed": {"name": "Acme Ltd"},
 }
 SITE = "http://127.0.0.1:8000"
 
@@ -154,7 +176,35 @@ def test_each_kind_of_mail_has_text_and_html_that_say_the_same(user, settings, k
          "/dashboard"),
         ("low_balance", {}, "87 credits left", ["fewer than the 1,000 at which"], "/credits"),
         ("low_balance", {}, "87 credits left", ["No more of these mails"], "/alerts/off/1:abc"),
+        ("gift", {}, "1,234 credits for you",
+         ["ada@example.com has sent you 1,234 credits as a gift.", "Happy <b>birthday</b>",
+          "What is not claimed by 31 March 2026"], "/gifts/abc"),
+        ("gift_withdrawn", {}, "A gift was taken back",
+         ["The gift of 1,234 credits from ada@example.com was not claimed"], ""),
+        ("gift_claimed", {}, "Your gift was claimed",
+         ["bob@example.org has claimed the 1,234 credits"], "/dashboard/gifts"),
+        ("gift_claimed", {"to": ""}, "Your gift was claimed",
+         ["The 1,234 credits that you had sent were claimed."], "/dashboard/gifts"),
+        ("gift_returned", {}, "1,234 credits of a gift are back",
+         ["your gift to bob@example.org", "Nobody has claimed it in time"], "/dashboard/gifts"),
+        ("gift_returned", {"why": "cancelled"}, "1,234 credits of a gift are back",
+         ["You have cancelled it"], "/dashboard/gifts"),
+        ("gift_returned", {"why": "staff"}, "1,234 credits of a gift are back",
+         ["We have cancelled it"], "/dashboard/gifts"),
+        ("gift_returned", {"why": "refund", "credits": 1}, "1 credit of a gift is back",
+         ["was refunded. 1 credit of it was fetched back"], "/dashboard/gifts"),
+        ("gift_returned", {"why": "dispute"}, "1,234 credits of a gift are back",
+         ["is disputed. 1,234 credits of it were fetched back"], "/dashboard/gifts"),
+        ("gift_bought", {}, "Your gift is on its way", ["are on their way to bob@example.org"],
+         "/dashboard/gifts"),
+        ("gift_bought", {"is_sent": False}, "Your gift was not sent",
+         ["could not be sent to bob@example.org", "Nothing is lost"], "/dashboard/gifts"),
+        ("gift_recalled", {}, "1,234 credits of a gift were taken back",
+         ["was refunded. So 1,234 credits of it", "you owe nothing for it"], "/dashboard"),
+        ("gift_recalled", {"why": "dispute"}, "1,234 credits of a gift were taken back",
+         ["is disputed. So 1,234 credits of it"], "/dashboard"),
         ("account_closed", {}, "Your account is closed", ["nothing more will be charged"], ""),
+        ("organisation_closed", {}, "Acme Ltd is closed", ["nothing more will be charged"], ""),
     ],
 )  # fmt: skip
 def test_what_a_mail_says(user, kind, changed, subject, sentences, link):
@@ -496,3 +546,37 @@ def _permissions(codename: str):
     from django.contrib.auth.models import Permission
 
     return Permission.objects.filter(codename=codename)
+
+
+def test_an_organisation_s_mails_go_to_who_pays_each_in_their_language(user, mail_server):
+    acme = found(user)
+    join(acme, german := somebody("bob"), "billing")
+    User.objects.filter(pk=german.pk).update(language="de")
+    join(acme, somebody("carl"))
+    for _ in range(2):
+        mails.tell(acme.account, "purchase", "purchase:1", **CONTEXTS["purchase"])
+    assert [mail.user for mail in Mail.objects.order_by("user")] == [user, german]
+    message = mails.message_of(Mail.objects.get(user=user))
+    assert "This is about the organisation Acme Ltd." in message.body
+    assert f"{SITE}/dashboard/organisations/{acme.pk}" in message.body
+    assert "/dashboard\n" not in message.body
+    assert mails.send_due() == 2
+    readers = sorted(mail["To"] for mail in mail_server.mails)
+    assert readers == [user.email, german.email]
+
+
+def test_another_organisation_s_fact_is_another(user):
+    for name in ("Acme", "Beta"):
+        account = found(user, name).account
+        mails.tell(account, "restored", "charge:1", credits=5)
+    assert Mail.objects.count() == 2
+
+
+def test_an_organisation_that_runs_low_is_told_with_a_way_to_buy_for_it(user):
+    acme = found(user)
+    context = CONTEXTS["low_balance"]
+    mails.tell(acme.account, "low_balance", "at:1", **context)
+    message = mails.message_of(Mail.objects.get())
+    assert f"{SITE}/credits?organisation={acme.pk}\n" in message.body
+    assert "Choose another number" not in message.body
+    assert context["off"] in message.body

@@ -80,9 +80,10 @@ def jobs(monkeypatch, *runs, every: int = 0) -> list[worker.Job]:
 
 def test_the_jobs_are_these():
     assert [(job.name, job.every) for job in worker.jobs()] == [
-        ("mails", 2), ("webhooks", 2), ("expiry", 60), ("low balance", 60),
-        ("automatic top-ups", 3), ("removed cards", 60), ("abandoned orders", 3600),
-        ("old sign-ins", 3600), ("old webhooks", 3600), ("lapsed holds", 60), ("old answers", 3600),
+        ("mails", 2), ("webhooks", 2), ("bulk purchases", 2), ("expiry", 60), ("invoices", 60),
+        ("low balance", 60), ("automatic top-ups", 3), ("removed cards", 60), ("gifts", 60),
+        ("abandoned orders", 3600), ("old sign-ins", 3600), ("old webhooks", 3600),
+        ("old invitations", 3600), ("old lists", 3600), ("lapsed holds", 60), ("old answers", 3600),
     ]  # fmt: skip
 
 
@@ -146,15 +147,17 @@ def test_once_does_each_job_once(user, wallet, settings, capsys):
     ledger.spend(wallet, 450, key="s")
     call_command("worker", once=True)
     assert capsys.readouterr().out.splitlines() == [
-        "mails: 0", "webhooks: 0", "expiry: 0", "low balance: 1", "automatic top-ups: 0",
-        "removed cards: 0", "abandoned orders: 0",
-        "old sign-ins: 0", "old webhooks: 0", "lapsed holds: 0", "old answers: 0",
+        "mails: 0", "webhooks: 0", "bulk purchases: 0", "expiry: 0", "invoices: 0",
+        "low balance: 1", "automatic top-ups: 0", "removed cards: 0", "gifts: 0",
+        "abandoned orders: 0", "old sign-ins: 0", "old webhooks: 0", "old invitations: 0",
+        "old lists: 0", "lapsed holds: 0", "old answers: 0",
     ]  # fmt: skip
     call_command("worker", once=True)
     assert capsys.readouterr().out.splitlines() == [
-        "mails: 1", "webhooks: 0", "expiry: 0", "low balance: 0", "automatic top-ups: 0",
-        "removed cards: 0", "abandoned orders: 0",
-        "old sign-ins: 0", "old webhooks: 0", "lapsed holds: 0", "old answers: 0",
+        "mails: 1", "webhooks: 0", "bulk purchases: 0", "expiry: 0", "invoices: 0",
+        "low balance: 0", "automatic top-ups: 0", "removed cards: 0", "gifts: 0",
+        "abandoned orders: 0", "old sign-ins: 0", "old webhooks: 0", "old invitations: 0",
+        "old lists: 0", "lapsed holds: 0", "old answers: 0",
     ]  # fmt: skip
 
 

@@ -56,6 +56,14 @@ FAULTS = {
         "DELETE FROM credits_transfer WHERE to_wallet_id IS NULL",
         "UPDATE credits_transfer SET to_wallet_id = NULL, to_entry_id = NULL",
     ],
+    "what came out of escrow is a part of the lot that it was given of": [
+        "UPDATE credits_lot SET origin_lot_id = NULL, origin_wallet_id = NULL",
+        "UPDATE credits_lot SET priority = 51 WHERE origin_lot_id IS NOT NULL",
+        "UPDATE credits_lot SET origin_lot_id = id, origin_wallet_id = wallet_id",
+    ],
+    "no more of a lot is given than there was": [
+        "UPDATE credits_lot SET remaining = 200, amount = 200 WHERE origin_lot_id IS NOT NULL",
+    ],
     "everything belongs to an entry": [
         "UPDATE credits_lot SET entry_id = 0",
         "UPDATE credits_draw SET lot_id = lot_id + 1000",

@@ -47,6 +47,8 @@ def test_the_verbs_run_under_it(role):
     ledger.release(ledger.hold(wallet, 30, key="h2", expires_in=timedelta(hours=1)))
     ledger.receive(other, ledger.send(wallet, 40, key="t"), key="t")
     ledger.revoke(wallet, 1000, of="g", key="r", kind="refund")
+    assert ledger.balance_of(other_user) == 0  # fetched back
+    ledger.grant(other, 40, key="own", kind="purchase")
     ledger.restore(wallet, 500, of="g", key="back")
     with pytest.raises(errors.InsufficientCredits):
         ledger.spend(wallet, 10_000, key="too much")

@@ -24,7 +24,7 @@ from django.utils import timezone
 from django.utils.translation import trans_real
 
 from accounts import keys
-from accounts.models import ApiKey, User
+from accounts.models import ApiKey, Period, User
 from billing import history
 from billing.models import Event, Mail, PlanChange, Purchase, Reconciliation, Refund, Subscription
 from billing.reconciliations import KINDS, STEPS
@@ -85,7 +85,7 @@ def ada() -> User:
         wallet, 50, key="zzp", kind="promotion", category="promotional", note="zz", expires_at=soon
     )
     ledger.spend(wallet, 3, key="zzs", note="zz")
-    for period in ApiKey.Period.values:
+    for period in Period.values:
         make_key(user, limit_credits=5, limit_period=period, expires_at=soon)
     keys.revoke(make_key(user))
     ledger.hold(wallet, 100, key="zzh", expires_in=timedelta(hours=1))

@@ -65,6 +65,7 @@ def test_every_kind_of_entry_has_an_event():
         "restoral": "credits.restored",
         "adjustment": "credits.adjusted", "gift_sent": "credits.sent",
         "gift_received": "credits.received", "gift_returned": "credits.received",
+        "gift_recalled": "credits.revoked",
     }  # fmt: skip
     assert set(events.values()) <= set(EventType.values)
 
@@ -87,14 +88,15 @@ def test_a_life_of_a_wallet_is_told_entry_by_entry(endpoint, user, other_user, w
     ledger.restore(wallet, 60, of="g", key="b")
     assert [payload["type"] for payload in told()] == [
         "credits.granted", "credits.spent", "credits.sent", "credits.received",
-        "credits.adjusted", "credits.revoked", "credits.restored", "credits.revoked",
+        "credits.adjusted", "credits.revoked", "credits.depleted", "credits.received",
+        "credits.revoked", "credits.restored", "credits.revoked",
     ]  # fmt: skip
-    assert sorted(payload["data"]["entry"] for payload in told()) == sorted(
-        Entry.objects.values_list("pk", flat=True)
-    )
-    revoked, repaid = told("credits.revoked")
-    assert (revoked["data"]["amount"], revoked["data"]["owed"]) == (-50, 50)
-    assert (repaid["data"]["kind"], repaid["data"]["owed"]) == ("repayment", -50)
+    entries = [one["data"]["entry"] for one in told() if one["type"] != "credits.depleted"]
+    assert sorted(entries) == sorted(Entry.objects.values_list("pk", flat=True))
+    recalled, revoked, repaid = told("credits.revoked")
+    assert (recalled["data"]["user"], recalled["data"]["amount"]) == (other_user.pk, -20)
+    assert (revoked["data"]["amount"], revoked["data"]["owed"]) == (-70, 30)
+    assert (repaid["data"]["kind"], repaid["data"]["owed"]) == ("repayment", -30)
 
 
 def test_what_expires_is_told_when_it_is_booked(endpoint, wallet):

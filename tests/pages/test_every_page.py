@@ -1,7 +1,6 @@
 """What holds for every page as Django answers it: none is forgotten, and nothing is inline."""
 
 import re
-import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,6 +25,10 @@ NO_PAGES = {
     "dashboard/top-up/card": "a button",
     "dashboard/top-up/card/remove": "a button",
     "dashboard/top-up/card/<slug:session_id>": "a redirect",
+    "dashboard/organisations/<int:organisation_id>/history.csv": "a file",
+    "dashboard/organisations/<int:organisation_id>/invitations/<int:invitation_id>/take-back": (
+        "a button"
+    ),
     "api/billing/dynamic-checkout": "JSON",
     "api/billing/quote": "JSON",
     "api/billing/purchases/<uuid:purchase_id>": "JSON",
@@ -50,6 +53,7 @@ NO_PAGES = {
     "admin/credits/entry/revenue.csv": "a file",
     "admin/billing/promotion/<int:promotion_id>/codes.csv": "a file",
     "admin/billing/event/<int:event_id>/replay/": "a button",
+    "admin/credits/gift/<uuid:gift_id>/cancel/": "a button",
     "admin/billing/event/<int:event_id>/settle/": "a button",
     "admin/outgoing/endpoint/<int:pk>/test/": "a button",
     "admin/outgoing/message/<str:message_id>/again/": "a button",
@@ -92,13 +96,14 @@ def test_no_page_is_forgotten():
 
 ROWS = ("to_confirm", "topped_up", "declined")
 """Whose addresses have an id that is no number."""
+UUID = "00000000-0000-4000-8000-000000000000"
 
 
 class AnyNumber(dict[str, str]):
     """Makes an address of what an address is made of."""
 
     def __missing__(self, name: str) -> str:
-        others = {"off": "/alerts/off/1", "reset": "1-1", **dict.fromkeys(ROWS, str(uuid.uuid4()))}
+        others = {"off": "/alerts/off/1", "reset": "1-1", "gift": UUID, **dict.fromkeys(ROWS, UUID)}
         return others.get(name, "1")
 
 

@@ -31,6 +31,11 @@ def test_every_answer_fits_its_class(sandbox, api, receiver, kind):
     api.v1.subscriptions.update(subscription, {"cancel_at_period_end": True})
     setup = {"mode": "setup", "currency": "usd", "success_url": "https://shop.example"}
     sandbox.pay(api.v1.checkout.sessions.create({**setup, "customer": customer}).id)
+    api.v1.customers.tax_ids.create(customer, {"type": "eu_vat", "value": "DE123456789"})
+    drafted = api.v1.invoices.create(
+        {"customer": customer, "collection_method": "send_invoice", "days_until_due": 30}
+    )
+    api.v1.invoice_items.create({"customer": customer, "invoice": drafted.id, "amount": 500})
     api.v1.billing_portal.sessions.create({"customer": customer})
     api.v1.billing_portal.configurations.create(
         {"features": {"invoice_history": {"enabled": True}}}
