@@ -197,18 +197,23 @@ def test_an_owner_makes_keys_for_it(as_, ada, acme, client):
         keys.admit(token)
 
 
-def test_members_see_what_they_drew_and_those_who_pay_see_all(as_, ada, acme):
+def test_members_see_what_they_drew_and_those_who_pay_see_all(as_, ada, acme, staff):
     join(acme, bob := somebody("bob"))
     wallet = ledger.wallet_of(acme.account)
     ledger.spend(wallet, 5, key="a", note="by Ada", actor=ada)
     ledger.spend(wallet, 7, key="b", note="by Bob", actor=bob)
+    ledger.spend(wallet, 1, key="c", note="by a key of its own", actor=acme.account)
+    ledger.adjust(wallet, 1, key="d", note="Sorry", actor=staff)
     for path in ("/history", "/history.csv"):
         seen = as_(ada).get(page(acme, path)).getvalue().decode()
-        assert "by Ada" in seen
-        assert "by Bob" in seen
+        for words in ("by Ada", "by Bob", ada.email, bob.email):
+            assert words in seen
+        assert staff.email not in seen
         seen = as_(bob).get(page(acme, path)).getvalue().decode()
         assert "by Bob" in seen
         assert "by Ada" not in seen
+        assert bob.email in seen
+        assert "ada@" not in seen.replace("billing-of-ada@", "")
         assert "9.50" not in seen
     assert "bob@example.com" in text(as_(ada).get(page(acme)))
     assert "Purchases" not in text(as_(bob).get(page(acme)))
