@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts import keys
 from accounts.models import ApiKey, Drawing, Invitation, Membership, Organisation, Role, User
+from billing import closing
 from billing.models import Mail, Purchase, StripeCustomer
 from credits import ledger
 from credits.models import Entry
@@ -393,6 +394,23 @@ def test_an_owner_closes_it(as_, ada, acme, sandbox):
     assert [one.user for one in told] == [ada, bob]
     assert owner.get(page(acme)).status_code == 404
     assert ledger.balance_of(account) == 1000
+
+
+def test_what_is_held_while_it_is_closed_keeps_it_open(as_, ada, acme, monkeypatch):
+    """A member places a hold while Stripe is asked."""
+    wallet = ledger.wallet_of(acme.account)
+    monkeypatch.setattr(
+        closing,
+        "_end_at_stripe",
+        lambda user, clock: ledger.hold(wallet, 5, key="h", expires_in=timedelta(hours=1)),
+    )
+    before = everything()
+    answer = as_(ada).post(page(acme, "/close"), {"is_sure": "on"})
+    assert answer.status_code == 409
+    assert "reserved for work" in text(answer)
+    assert everything() == before
+    account = User.objects.get(pk=acme.pk)
+    assert (account.closed_at, account.closing_at) == (None, None)
 
 
 @pytest.mark.parametrize("state", ["held", "owed"])
