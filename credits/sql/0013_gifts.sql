@@ -398,9 +398,11 @@ END $$;
 
 -- What a grant's own lots have left in its wallet.
 CREATE FUNCTION credits_left_of(p_wallet bigint, p_roots bigint[]) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    v_own bigint[] := credits_own(p_wallet, p_roots); -- once, and not for each row
 BEGIN
     RETURN coalesce(sum(remaining), 0) FROM credits_lot
-        WHERE wallet_id = p_wallet AND id = ANY (credits_own(p_wallet, p_roots));
+        WHERE wallet_id = p_wallet AND id = ANY (v_own);
 END $$;
 
 -- As in 0011_spend_on_debt.sql, but first of all what was given of the grant is fetched back, as far as

@@ -81,7 +81,7 @@ def jobs(monkeypatch, *runs, every: int = 0) -> list[worker.Job]:
 def test_the_jobs_are_these():
     assert [(job.name, job.every) for job in worker.jobs()] == [
         ("mails", 2), ("webhooks", 2), ("expiry", 60), ("low balance", 60),
-        ("abandoned orders", 3600), ("old sign-ins", 3600), ("old webhooks", 3600),
+        ("gifts", 60), ("abandoned orders", 3600), ("old sign-ins", 3600), ("old webhooks", 3600),
         ("lapsed holds", 60), ("old answers", 3600),
     ]  # fmt: skip
 
@@ -146,12 +146,14 @@ def test_once_does_each_job_once(user, wallet, settings, capsys):
     ledger.spend(wallet, 450, key="s")
     call_command("worker", once=True)
     assert capsys.readouterr().out.splitlines() == [
-        "mails: 0", "webhooks: 0", "expiry: 0", "low balance: 1", "abandoned orders: 0",
+        "mails: 0", "webhooks: 0", "expiry: 0", "low balance: 1", "gifts: 0",
+        "abandoned orders: 0",
         "old sign-ins: 0", "old webhooks: 0", "lapsed holds: 0", "old answers: 0",
     ]  # fmt: skip
     call_command("worker", once=True)
     assert capsys.readouterr().out.splitlines() == [
-        "mails: 1", "webhooks: 0", "expiry: 0", "low balance: 0", "abandoned orders: 0",
+        "mails: 1", "webhooks: 0", "expiry: 0", "low balance: 0", "gifts: 0",
+        "abandoned orders: 0",
         "old sign-ins: 0", "old webhooks: 0", "lapsed holds: 0", "old answers: 0",
     ]  # fmt: skip
 
