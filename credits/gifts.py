@@ -34,6 +34,9 @@ LONGEST_MESSAGE: Final = 500
 DAY: Final = timedelta(days=1)
 """How long what one has sent counts against what one may send."""
 
+FORGET_UNPAID_AFTER: Final = timedelta(days=60)
+"""Longer than any payment takes."""
+
 COUNTED: Final = [
     status for status in Gift.Status if status not in (Gift.Status.ORDERED, Gift.Status.KEPT)
 ]
@@ -264,6 +267,13 @@ def send_ordered(gift: Gift, *, of: str) -> str | None:
     gift.created_at = timezone.now()
     gift.save()
     return token
+
+
+def forget_unpaid() -> None:
+    """Erase whom an order was for that was not paid in time."""
+    Gift.objects.filter(
+        status=Gift.Status.ORDERED, created_at__lt=timezone.now() - FORGET_UNPAID_AFTER
+    ).exclude(recipient="").update(recipient="", message="")
 
 
 # --- What becomes of it -------------------------------------------------------------------------
