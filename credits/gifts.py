@@ -417,7 +417,7 @@ def received_by(user: User) -> QuerySet[Gift]:
 
 def forget(user: User) -> None:
     """Erase from gifts who a closed account was, and what was written to it or by it."""
-    Gift.objects.filter(sender=user).update(message="", recipient="", reason="")
+    Gift.objects.filter(sender=user).update(message="", recipient="")
     Gift.objects.filter(claimed_by=user).update(message="", recipient="")
 
 
