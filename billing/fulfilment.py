@@ -324,14 +324,16 @@ def _grant(purchase: Purchase, terms: Purchase | PlanChange, key: str, kind: Kin
     wallet = ledger.wallet_of(purchase.user)
     ledger.grant(wallet, terms.credits, key=key, kind=kind, paid=terms.total)
     delivery.begin(purchase)
+    # A plan's further months have none.
+    bonus = promotions.grant_bonus(purchase, wallet, key) if kind == Kind.PURCHASE else 0
+    if purchase.gift is not None:
+        return  # what becomes of it is told by `giving.send_bought`
     told: dict[str, Any] = {"credits": terms.credits, "total": terms.total}
     if purchase.top_up_id is not None:
         mails.tell(purchase.user, "top_up", key, **told)
         return
     if kind == Kind.PURCHASE:
         told |= {"currency": terms.currency, "mode": purchase.mode}
-        # A plan's further months have none.
-        bonus = promotions.grant_bonus(purchase, wallet, key)
         told |= {"bonus": bonus} if bonus else {}
     mails.tell(purchase.user, kind.value, key, **told)
 
