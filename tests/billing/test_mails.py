@@ -147,6 +147,8 @@ def test_each_kind_of_mail_has_text_and_html_that_say_the_same(user, settings, k
     [
         ("purchase", {}, "1,234 credits added",
          ["You paid $1,172.05 USD, and 1,234 credits are in your balance."], "/dashboard"),
+        ("purchase", {"bonus": 123}, "1,234 credits added",
+         ["Your promo code brought 123 credits on top."], "/dashboard"),
         ("purchase", {"mode": "subscription", "total": 1172},
          "Your monthly plan has started: 1,234 credits added",
          ["Every month brings 1,234 more for $11.72, until you cancel."], "/dashboard"),
