@@ -7,7 +7,6 @@ of Stripe, and credits follow to that.
 """
 
 import logging
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -270,11 +269,9 @@ def settle(found: Mapping[str, Any]) -> None:
     """
     metadata = our_metadata(found.get("metadata"))
     # Locked before the wallet, as everywhere.
-    purchase = (
-        Purchase.objects.select_for_update()
-        .filter(pk=uuid_of(metadata.get("purchase_id")) or uuid.UUID(int=0))
-        .first()
-    )
+    purchase_id = uuid_of(metadata.get("purchase_id"))
+    among = Purchase.objects.select_for_update()
+    purchase = among.filter(pk=purchase_id).first() if purchase_id else None
     invoice = (
         Invoice.objects.select_for_update(of=("self",))
         .filter(bulk__purchase=purchase)

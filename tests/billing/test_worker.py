@@ -149,13 +149,15 @@ def test_once_does_each_job_once(user, wallet, settings, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "mails: 0", "webhooks: 0", "bulk purchases: 0", "expiry: 0", "invoices: 0",
         "low balance: 1", "gifts: 0", "abandoned orders: 0", "old sign-ins: 0",
-        "old webhooks: 0", "old invitations: 0", "old lists: 0", "lapsed holds: 0", "old answers: 0",
+        "old webhooks: 0", "old invitations: 0", "old lists: 0", "lapsed holds: 0",
+        "old answers: 0",
     ]  # fmt: skip
     call_command("worker", once=True)
     assert capsys.readouterr().out.splitlines() == [
         "mails: 1", "webhooks: 0", "bulk purchases: 0", "expiry: 0", "invoices: 0",
         "low balance: 0", "gifts: 0", "abandoned orders: 0", "old sign-ins: 0",
-        "old webhooks: 0", "old invitations: 0", "old lists: 0", "lapsed holds: 0", "old answers: 0",
+        "old webhooks: 0", "old invitations: 0", "old lists: 0", "lapsed holds: 0",
+        "old answers: 0",
     ]  # fmt: skip
 
 
