@@ -319,10 +319,8 @@ class BulkAsked(Input):
         ABSENT
     )
     after: Annotated[
-        int,
-        BeforeValidator(number_in_query),
-        Field(ge=0, le=2**31 - 1, description="Lines after the one of this number."),
-    ] = 0
+        Annotated[int, Field(ge=0, le=MAX_CREDITS)], BeforeValidator(number_in_query)
+    ] = Field(default=0, description="Lines after the one of this number.")
     limit: PageSize = Field(default=25, description="How many lines at most.")
 
 

@@ -793,6 +793,10 @@ class Invoice(models.Model):
         return self.number or str(_("not made yet"))
 
     @property
+    def purchase(self) -> Purchase:
+        return Purchase.objects.get(bulk=self.bulk_id)
+
+    @property
     def status_label(self) -> str:
         return str(self.LABELS.get(self.status, self.status))
 

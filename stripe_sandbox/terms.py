@@ -75,7 +75,8 @@ def add_item(params: Params) -> Object:
     invoice = _in_status(params["invoice"], "draft", param="invoice")
     if invoice["customer"] != customer["id"]:
         raise invalid("The invoice belongs to another customer.", param="invoice")
-    if params.get("currency", invoice["currency"]).lower() != invoice["currency"]:
+    currency = params.get("currency") or invoice["currency"]
+    if currency.lower() != invoice["currency"]:
         raise invalid(f"The invoice is in {invoice['currency']}.", param="currency")
     amount, now = params["amount"], int(time.time())
     item: Object = {

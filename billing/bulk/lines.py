@@ -143,12 +143,9 @@ class _Read:
             field = "user" if isinstance(recipient, int) else "email"
             self.refuse(line, field, reason % {"first": first})
         elif is_good and isinstance(credits, int):
-            by_address = isinstance(recipient, str)
-            self._lines.append(
-                Line(line, credits, email=recipient)
-                if by_address
-                else Line(line, credits, user_id=recipient)
-            )
+            email = recipient if isinstance(recipient, str) else ""
+            user_id = recipient if isinstance(recipient, int) else None
+            self._lines.append(Line(line, credits, email, user_id))
 
     def refuse(self, line: int, field: str, reason: str) -> None:
         self._problems.append(Problem(line, field, reason))

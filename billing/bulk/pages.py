@@ -3,7 +3,7 @@
 import functools
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, Final
 
 from django.contrib.auth.decorators import login_required
 from django.http import (
@@ -12,6 +12,7 @@ from django.http import (
     JsonResponse,
     StreamingHttpResponse,
 )
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -37,21 +38,17 @@ LATEST: Final = 50
 PROBLEMS_SHOWN: Final = 100
 PO_NUMBER_LENGTH: Final = BulkPurchase._meta.get_field("po_number").max_length or 0
 
-P = ParamSpec("P")
+Page = Callable[..., HttpResponseBase]
 
 
-def _for_buyers(
-    view: Callable[Concatenate[SignedInRequest, Membership, P], HttpResponse],
-) -> Callable[Concatenate[SignedInRequest, int, P], HttpResponse]:
+def _for_buyers(view: Page) -> Page:
     """A page for who buys for the organisation; for others there is no such page."""
 
     @never_cache
     @login_required
     @functools.wraps(view)
-    def wrapped(
-        request: SignedInRequest, organisation_id: int, *args: P.args, **kwargs: P.kwargs
-    ) -> HttpResponse:
-        return view(request, paying(request.user, organisation_id), *args, **kwargs)
+    def wrapped(request: SignedInRequest, organisation_id: int, **kwargs: Any) -> HttpResponseBase:
+        return view(request, paying(request.user, organisation_id), **kwargs)
 
     return wrapped
 
@@ -226,7 +223,9 @@ def progress(request: SignedInRequest, member: Membership, bulk_id: uuid.UUID) -
 
 @require_safe
 @_for_buyers
-def results_csv(request: SignedInRequest, member: Membership, bulk_id: uuid.UUID) -> HttpResponse:
+def results_csv(
+    request: SignedInRequest, member: Membership, bulk_id: uuid.UUID
+) -> StreamingHttpResponse:
     """What became of each line, as CSV."""
     found = _one_of(member, bulk_id)
     written: Iterator[str] = results.csv_of(found)

@@ -131,23 +131,23 @@ def make(invoice: Invoice) -> None:
 
 
 def _draft(invoice: Invoice, clock: Clock) -> None:
-    bulk = invoice.bulk
+    organisation, purchase = invoice.bulk.organisation, invoice.purchase
     used: list[str] = []
 
     def create(customer_id: str) -> Any:
         if used:
             # Another customer is another parameter, which a key doesn't allow.
-            stripe_api.next_attempt(bulk.purchase)
+            stripe_api.next_attempt(purchase)
         used.append(customer_id)
-        _tell_tax_id(bulk.organisation, customer_id, clock)
-        params = _params(invoice, customer_id)
+        _tell_tax_id(organisation, customer_id, clock)
+        params = _params(invoice.bulk, purchase, customer_id)
         return stripe_api.keyed_call(
-            bulk.purchase,
+            purchase,
             lambda options: stripe_api.client().v1.invoices.create(params, options),
             clock,
         )
 
-    made = with_customer(bulk.organisation.account, create, clock)
+    made = with_customer(organisation.account, create, clock)
     Invoice.objects.filter(pk=invoice.pk, stripe_id=None).update(stripe_id=made.id, status="draft")
     invoice.refresh_from_db()
 
@@ -171,36 +171,36 @@ def _tell_tax_id(organisation: Organisation, customer_id: str, clock: Clock) -> 
         logger.error("Stripe refuses the tax number of organisation %s", organisation.pk)
 
 
-def _params(invoice: Invoice, customer_id: str) -> Any:
-    bulk = invoice.bulk
+def _params(bulk: BulkPurchase, purchase: Purchase, customer_id: str) -> Any:
     params: dict[str, Any] = {
         "customer": customer_id,
         "collection_method": "send_invoice",
         "days_until_due": DAYS,
-        "currency": bulk.purchase.currency,
+        "currency": purchase.currency,
         "auto_advance": False,
         "pending_invoice_items_behavior": "exclude",
         "metadata": {
             "type": METADATA_TYPE,
             "credits": str(bulk.credits),
-            "user_id": str(bulk.organisation_id),
-            "purchase_id": str(bulk.purchase_id),
+            "user_id": str(purchase.user_id),
+            "purchase_id": str(purchase.pk),
         },
     }
     if bulk.po_number:
-        with translation.override(bulk.purchase.language or None):
+        with translation.override(purchase.language or None):
             name = _("Order number")
         params["custom_fields"] = [{"name": name, "value": bulk.po_number}]
     return params
 
 
 def _add_line(invoice: Invoice, customer_id: str, clock: Clock) -> None:
+    purchase = invoice.purchase
     params: Any = {
         "customer": customer_id,
         "invoice": invoice.stripe_id,
         "amount": invoice.total,
-        "currency": invoice.bulk.purchase.currency,
-        "description": product_name(invoice.bulk.purchase),
+        "currency": purchase.currency,
+        "description": product_name(purchase),
     }
     stripe_api.keyed_call(
         invoice,
@@ -269,9 +269,9 @@ def settle(found: Mapping[str, Any]) -> None:
     """
     metadata = our_metadata(found.get("metadata"))
     # Locked before the wallet, as everywhere.
-    purchase = (
-        Purchase.objects.select_for_update().filter(pk=uuid_of(metadata.get("purchase_id"))).first()
-    )
+    purchase_id = uuid_of(metadata.get("purchase_id"))
+    among = Purchase.objects.select_for_update()
+    purchase = among.filter(pk=purchase_id).first() if purchase_id else None
     invoice = (
         Invoice.objects.select_for_update(of=("self",))
         .filter(bulk__purchase=purchase)
