@@ -113,16 +113,16 @@ def test_ten_wrong_codes_an_hour_and_good_ones_for_nothing(buyer, other_buyer):
     assert buyer.get("/credits").status_code == 200
 
 
-def test_an_address_has_thirty():
+def test_an_address_has_its_own_limit(buyer, other_buyer, monkeypatch):
     promo()
-    for n in range(3):
-        client = Client()
-        client.force_login(User.objects.create_user(f"guesser{n}@example.com"))
-        for m in range(10):
-            assert quote(client, f"WRONG{m}").status_code == 400
-    client = Client()
-    client.force_login(User.objects.create_user("honest@example.com"))
-    assert quote(client, "SUMMER25").status_code == 429
+    assert GUESSES["promo_code"].endswith(",30/h/ip")
+    monkeypatch.setitem(GUESSES, "promo_code", "10/h/user,2/h/ip")
+    for n in range(2):
+        assert quote(buyer, f"WRONG{n}").status_code == 400
+    neighbour = Client()
+    neighbour.force_login(User.objects.create_user("honest@example.com"))
+    assert quote(neighbour, "SUMMER25").status_code == 429
+    assert quote(other_buyer, "SUMMER25").status_code == 200
 
 
 # --- POST /api/billing/dynamic-checkout -----------------------------------------------------------
