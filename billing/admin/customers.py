@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.translation import gettext_lazy
 
-from billing import topup
 from billing.admin.refunds import sold_to
 from billing.admin.search import clean, is_id, search, search_view
 from billing.models import (
@@ -57,7 +56,7 @@ class CustomerAdmin(ReadOnlyAdmin):
         # Without what has expired, booked or not.
         available = Func(F("pk"), function="credits_available", output_field=BigIntegerField())
         customers: QuerySet[Customer] = super().get_queryset(request)
-        return customers.annotate(available=available)
+        return customers.annotate(available=available).select_related("top_up")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Customer], search_term: str
@@ -168,7 +167,7 @@ def _all_about(customer: Customer, request: HttpRequest) -> dict[str, Any]:
         "standing": ledger.standing(customer),
         "stripe_id": stripe_id,
         "sums": _sums(customer) if may_see_money else None,
-        "top_up": topup.of(customer) if may_see_money else None,
+        "top_up": getattr(customer, "top_up", None) if may_see_money else None,
         "may_refund": request.user.has_perm("billing.refund_purchase"),
         "may_adjust": request.user.has_perm("credits.adjust_wallet"),
     }
