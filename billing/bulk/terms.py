@@ -26,7 +26,14 @@ from billing.customers import with_customer
 from billing.fulfilment import Quarantined
 from billing.models import BulkPurchase, Charge, Invoice, InvoiceTerms, Purchase
 from billing.stripe_api import Clock, StripeRefused
-from billing.stripe_objects import METADATA_TYPE, NotOurs, our_metadata, stripe_id, uuid_of
+from billing.stripe_objects import (
+    METADATA_TYPE,
+    NotOurs,
+    our_metadata,
+    stripe_id,
+    subscription_of,
+    uuid_of,
+)
 from credits import ledger
 from credits.models import Account, Entry, Kind, Lot
 
@@ -245,6 +252,8 @@ def finish() -> int:
 
 def is_on_terms(invoice: Mapping[str, Any]) -> bool:
     """Whether it is one of ours that belongs to no plan."""
+    if subscription_of(invoice)[0] is not None:
+        return False
     try:
         our_metadata(invoice.get("metadata"))
     except NotOurs:
@@ -252,8 +261,15 @@ def is_on_terms(invoice: Mapping[str, Any]) -> bool:
     return True
 
 
-def fetch(invoice: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Ask Stripe how it stands. Raises `NotOurs`, `StripeUnavailable`, `StripeRefused`."""
+def fetch(invoice: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Ask Stripe how it stands; None for a plan's, whose other events say all.
+
+    Raises `NotOurs`, `StripeUnavailable`, `StripeRefused`.
+    """
+    subscription_id, details = subscription_of(invoice)
+    if subscription_id is not None:
+        our_metadata(details)
+        return None
     our_metadata(invoice.get("metadata"))
     found = stripe_api.call(
         lambda: stripe_api.client().v1.invoices.retrieve(str(invoice["id"])), Clock()
@@ -261,12 +277,14 @@ def fetch(invoice: Mapping[str, Any]) -> Mapping[str, Any]:
     return found.to_dict()
 
 
-def settle(found: Mapping[str, Any]) -> None:
+def settle(found: Mapping[str, Any] | None) -> None:
     """Have credits stand as the invoice does.
 
     Call it in a transaction, as often as you like, with invoices fetched in any order. Raises
     `NotOurs`, `Quarantined`.
     """
+    if found is None:
+        return
     metadata = our_metadata(found.get("metadata"))
     # Locked before the wallet, as everywhere.
     purchase_id = uuid_of(metadata.get("purchase_id"))
