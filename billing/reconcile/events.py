@@ -13,8 +13,8 @@ TYPES_AT_ONCE: Final = 20  # the most that a list of events takes
 
 
 OF_PAYMENTS: Final = "payment_intent."
-"""Most of these are payment pages', told by their sessions; what saved cards have paid is compared by
-itself, and what they have not the worker asks about."""
+"""Most of these are payment pages', told by their sessions; what saved cards have paid is compared
+by itself, and what they have not the worker asks about."""
 
 
 def compare_events(run: Run) -> None:
