@@ -86,6 +86,11 @@ class Party:
             return self.member.user
         return self.account if key.user_id else None
 
+    def is_users_own(self, key: ApiKey) -> bool:
+        """Whether no member of an organisation can have to do with it. A service key may also name
+        an organisation's account."""
+        return self.member is None and key.user_id is not None
+
 
 def party(key: ApiKey, user: int | str | None, organisation: int | None) -> Party:
     """Raises `Refusal`; nobody learns which organisations there are that they are not in."""

@@ -159,7 +159,7 @@ def capture(
     def do() -> Spent:
         about = party(api_key, body.user, body.organisation)
         hold = _hold_of(api_key, about, hold_id)
-        _uncount(hold.pk, spent=body.amount)
+        _uncount(hold.pk, about.is_users_own(api_key), spent=body.amount)
         entry = ledger.capture(hold, body.amount, note=body.note, actor=about.actor(api_key))
         return Spent(entry=Entry.of(entry), available=ledger.balance_of(about.account))
 
@@ -185,8 +185,9 @@ def release(
     api_key = request.auth
 
     def do() -> Held:
-        hold = _hold_of(api_key, party(api_key, body.user, body.organisation), hold_id)
-        _uncount(hold.pk)
+        about = party(api_key, body.user, body.organisation)
+        hold = _hold_of(api_key, about, hold_id)
+        _uncount(hold.pk, about.is_users_own(api_key))
         return Held.of(ledger.release(hold))
 
     return once(request, key, body, do)
@@ -214,18 +215,23 @@ def _hold_of(api_key: ApiKey, about: Party, hold_id: int) -> Hold:
 # wallet. So nobody waits in a circle.
 
 
-def _uncount(hold_id: int, *, spent: int = 0) -> None:
-    """Of a hold that ends in this transaction, count only what is spent."""
-    member = MemberHold.objects.filter(hold=hold_id, is_over=False).first()
-    if member is not None and MemberHold.objects.filter(hold=hold_id, is_over=False).update(
-        is_over=True
-    ):
-        organisations.give_back(
-            member.organisation_id, member.user_id, member.day, member.credits - spent
-        )
+def _uncount(hold_id: int, is_users_own: bool = False, *, spent: int = 0) -> None:
+    """Of a hold that ends in this transaction, count only what is spent.
+
+    `is_users_own`: no member has placed it.
+    """
+    if not is_users_own:
+        _uncount_for_member(hold_id, spent)
     charge = HeldCharge.objects.filter(hold=hold_id).first()
     if charge is not None and charge.delete()[0]:
         keys.give_back(charge.key_id, charge.begins_on, charge.credits - spent)
+
+
+def _uncount_for_member(hold_id: int, spent: int) -> None:
+    placed = MemberHold.objects.filter(hold=hold_id, is_over=False)
+    by = placed.first()
+    if by is not None and placed.update(is_over=True):
+        organisations.give_back(by.organisation_id, by.user_id, by.day, by.credits - spent)
 
 
 def uncount_lapsed() -> int:

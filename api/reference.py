@@ -137,7 +137,11 @@ def _codes(operation: Schema) -> Iterator[Code]:
 
 # --- An operation ------------------------------------------------------------------------------
 
-EXPLAINED: Final = {"user": "signing-in", "Idempotency-Key": "once"}
+EXPLAINED: Final = {
+    "user": "signing-in",
+    "organisation": "organisations",
+    "Idempotency-Key": "once",
+}
 """What many operations take, and the part of the page that says what it is."""
 
 PLACES: Final = {"path": "in the address", "query": "in the query", "header": "header"}
@@ -274,7 +278,7 @@ def _examples(content: Schema) -> list[Any]:
 
 
 def _curl(path: str, method: str, parameters: list[Schema], bodies: list[Any]) -> str:
-    """As a personal key's call: it names no user."""
+    """As a personal key's call on its owner's credits: it names nobody."""
     query = []
     lines = ['  -H "Authorization: Bearer $API_KEY"']
     for one in parameters:
@@ -285,7 +289,8 @@ def _curl(path: str, method: str, parameters: list[Schema], bodies: list[Any]) -
             lines.append(f'  -H "{one["name"]}: job-8812"')
         elif one["required"]:
             query.append(f"{one['name']}={example}")
-    body = {name: value for name, value in bodies[0].items() if name != "user"} if bodies else {}
+    named = {"user", "organisation"}
+    body = {name: bodies[0][name] for name in bodies[0] if name not in named} if bodies else {}
     if body:
         lines.append('  -H "Content-Type: application/json"')
         lines.append(f"  -d '{json.dumps(body, ensure_ascii=False)}'")

@@ -73,12 +73,17 @@ def close_organisation(organisation_id: int, *, by: User) -> None:
     membership = organisations.membership_of(by, organisation_id)
     if not membership.is_owner:
         raise NotAllowed
-    standing = ledger.standing(membership.organisation.account)
+    _check_settled(membership.organisation.account)
+    close_account(membership.organisation.account)
+
+
+def _check_settled(account: User) -> None:
+    """Raise `CreditsOwed`, `CreditsHeld`."""
+    standing = ledger.standing(account)
     if standing.owed:
         raise CreditsOwed
     if standing.held:
         raise CreditsHeld
-    close_account(membership.organisation.account)
 
 
 # --- At Stripe ----------------------------------------------------------------------------------
@@ -178,6 +183,7 @@ def _erase(user: User, mark: datetime) -> None:
     giving.cancel_all(locked)
     giving.forget(locked)
     if locked.is_organisation:
+        _check_settled(locked)  # its members may have gone on until now
         tell(locked, "organisation_closed", "account", name=locked.organisation.name)
         organisations.dissolve(locked)
     else:

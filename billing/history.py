@@ -4,9 +4,10 @@ import csv
 import functools
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, time, tzinfo
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from django.http import QueryDict
@@ -81,7 +82,10 @@ def _own_receipt(entry_id: int) -> str:
 
 
 def page_of(
-    question: Asked, page: Page, receipt_path: Callable[[int], str] = _own_receipt
+    question: Asked,
+    page: Page,
+    receipt_path: Callable[[int], str] = _own_receipt,
+    by: Mapping[int, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """What `billing/_history.html` shows, but for the addresses that lead to it."""
     chosen = question.chosen
@@ -90,7 +94,7 @@ def page_of(
         "has_bad_date": question.has_bad_date,
         "kinds": [(kind.value, kind.label, kind in chosen.kinds) for kind in Kind],
         "kinds_chosen": ", ".join(str(Kind(kind).label) for kind in chosen.kinds),
-        "lines": list(rows(page.lines, receipt_path)),
+        "lines": list(rows(page.lines, receipt_path, by)),
         # Their number is told where it is known: to count a long history takes long.
         "is_whole": not (page.newer or page.older),
         "newer": query_of(chosen, after=page.newer) if page.newer else None,
@@ -99,8 +103,13 @@ def page_of(
     }
 
 
-def rows(lines: list[Line], receipt_path: Callable[[int], str]) -> Iterator[dict[str, Any]]:
-    """The lines of a page in words. `receipt` is the address of it, or empty."""
+def rows(
+    lines: list[Line], receipt_path: Callable[[int], str], by: Mapping[int, str]
+) -> Iterator[dict[str, Any]]:
+    """The lines of a page in words. `receipt` is the address of it, or empty.
+
+    `by` is who drew them on an organisation's credits, by the entry's id.
+    """
     kinds = {kind.value: str(kind.label) for kind in Kind}
     language = get_language()
     for line in lines:
@@ -112,6 +121,7 @@ def rows(lines: list[Line], receipt_path: Callable[[int], str]) -> Iterator[dict
             "day": _day(at.date(), language),
             "time": _time(time(at.hour, at.minute), language),
             "kind": kinds[line.kind],
+            "by": by.get(line.id, ""),
             "paid": money(line.paid) if line.paid else "",
             "receipt": receipt_path(paid_by) if paid_by else "",
             "is_invoice": line.kind == Kind.RENEWAL,
@@ -189,21 +199,27 @@ class _Lines:
         return text
 
 
-def csv_of(wallet: Wallet | None, chosen: Filter) -> Iterator[str]:
+def csv_of(
+    wallet: Wallet | None,
+    chosen: Filter,
+    who: Callable[[list[Line]], Mapping[int, str]] | None = None,
+) -> Iterator[str]:
     """The history as CSV, oldest first: times in UTC, whole credits, what was paid in cents.
 
-    `owed` is what an entry added to the debt, or took off it.
+    `owed` is what an entry added to the debt, or took off it. With `who`, which answers who drew
+    some lines by the entry's id, there is a column for that.
     """
     lines = _Lines()
     writer = csv.writer(lines)
-    writer.writerow(["time", "kind", "note", "credits", "balance", "paid_cents", "owed"])
+    names = ["time", "kind", "note", "credits", "balance", "paid_cents", "owed"]
+    writer.writerow([*names, "by"] if who else names)
     yield lines.take()  # so that the download begins at once
     for batch in export(wallet, chosen) if wallet else ():
+        by = who(batch) if who else {}
         for line in batch:
             at = line.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            writer.writerow(
-                [at, line.kind, inert(line.note), line.amount, line.balance, line.paid, line.owed]
-            )
+            row = [at, line.kind, inert(line.note), line.amount, line.balance, line.paid, line.owed]
+            writer.writerow([*row, inert(by.get(line.id, ""))] if who else row)
         yield lines.take()
 
 

@@ -13,8 +13,8 @@ from billing.key_forms import LimitForm
 
 ROLES: Final = [
     (Role.MEMBER, _("Member: draws on the credits")),
-    (Role.BILLING, _("Billing: also buys, sees the whole history and sets limits")),
-    (Role.OWNER, _("Owner: may do everything, also invite and close")),
+    (Role.BILLING, _("Billing: buys, sets limits")),
+    (Role.OWNER, _("Owner: may do everything")),
 ]
 
 
@@ -58,6 +58,10 @@ class MemberForm(LimitForm):
         label=pgettext_lazy("of a member", "Role"),
         choices=ROLES,
         initial=Role.MEMBER,
+        help_text=_(
+            "All draw on the credits. Billing members and owners also buy, see the whole history "
+            "and set limits; only owners invite, make API keys and close."
+        ),
         widget=forms.Select(attrs={"class": "input"}),
     )
 

@@ -3,6 +3,7 @@
 For who is no member, or may not do what a page does, there is no such page.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -48,7 +49,8 @@ from billing.organisation_forms import (
 from billing.pages import to_receipt
 from billing.stripe_api import StripeRefused, StripeUnavailable
 from credits import ledger, statement
-from credits.models import Entry, Wallet
+from credits.models import Entry, Kind, Wallet
+from credits.statement import Line
 
 A_PAGE: Final = 25
 """Members that are listed at once."""
@@ -216,9 +218,19 @@ def organisation_history(request: SignedInRequest, organisation_id: int) -> Http
         "organisation": mine.organisation,
         "history_path": here,
         "csv_path": reverse("organisation_history_csv", args=[organisation_id]),
-        **history.page_of(question, page, receipt_path),
+        **history.page_of(question, page, receipt_path, _drawn_by(wallet, page.lines)),
     }
     return _page(request, "organisation_history", context)
+
+
+def _drawn_by(wallet: Wallet | None, lines: list[Line]) -> dict[int, str]:
+    """The addresses of the members who spent, by the entry's id. Who of the staff booked something
+    is the staff's."""
+    spent = [line.id for line in lines if line.kind == Kind.SPEND]
+    if wallet is None or not spent:
+        return {}
+    found = Entry.objects.filter(wallet=wallet, id__in=spent).exclude(actor=wallet.user_id)
+    return dict(found.exclude(actor=None).values_list("id", "actor__email"))
 
 
 @never_cache
@@ -232,7 +244,8 @@ def organisation_history_csv(
     wallet = Wallet.objects.filter(user=mine.organisation.account).first()
     chosen = replace(chosen, actor=mine.sees_of)
     # To HEAD nothing is sent, and nothing needs to be read.
-    lines = history.csv_of(wallet, chosen) if request.method == "GET" else ()
+    who = functools.partial(_drawn_by, wallet)
+    lines = history.csv_of(wallet, chosen, who) if request.method == "GET" else ()
     response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{history.filename(chosen)}"'
     return response

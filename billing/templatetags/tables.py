@@ -37,8 +37,7 @@ def ledger_rows(rows: Iterable[dict[str, Any]]) -> SafeString:
 
 
 def _ledger_row(row: dict[str, Any]) -> str:
-    line = row["line"]
-    notes = "".join(f'<span class="sub">{escape(one)}</span>' for one in _notes(line))
+    notes = "".join(f'<span class="sub">{escape(one)}</span>' for one in _notes(row))
     receipt = _receipt(row) if row["receipt"] else ""
     sign = "plus" if row["is_plus"] else "minus"
     return (
@@ -51,7 +50,10 @@ def _ledger_row(row: dict[str, Any]) -> str:
     )
 
 
-def _notes(line: Line) -> Iterator[str]:
+def _notes(row: dict[str, Any]) -> Iterator[str]:
+    line: Line = row["line"]
+    if row["by"]:
+        yield row["by"]
     if line.note:
         yield line.note
     if line.owed > 0:

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts import keys
 from accounts.models import ApiKey, Drawing, Invitation, Membership, Organisation, Role, User
+from billing import closing
 from billing.models import Mail, Purchase, StripeCustomer
 from credits import ledger
 from credits.models import Entry
@@ -197,18 +198,23 @@ def test_an_owner_makes_keys_for_it(as_, ada, acme, client):
         keys.admit(token)
 
 
-def test_members_see_what_they_drew_and_those_who_pay_see_all(as_, ada, acme):
+def test_members_see_what_they_drew_and_those_who_pay_see_all(as_, ada, acme, staff):
     join(acme, bob := somebody("bob"))
     wallet = ledger.wallet_of(acme.account)
     ledger.spend(wallet, 5, key="a", note="by Ada", actor=ada)
     ledger.spend(wallet, 7, key="b", note="by Bob", actor=bob)
+    ledger.spend(wallet, 1, key="c", note="by a key of its own", actor=acme.account)
+    ledger.adjust(wallet, 1, key="d", note="Sorry", actor=staff)
     for path in ("/history", "/history.csv"):
         seen = as_(ada).get(page(acme, path)).getvalue().decode()
-        assert "by Ada" in seen
-        assert "by Bob" in seen
+        for words in ("by Ada", "by Bob", ada.email, bob.email):
+            assert words in seen
+        assert staff.email not in seen
         seen = as_(bob).get(page(acme, path)).getvalue().decode()
         assert "by Bob" in seen
         assert "by Ada" not in seen
+        assert bob.email in seen
+        assert "ada@" not in seen.replace("billing-of-ada@", "")
         assert "9.50" not in seen
     assert "bob@example.com" in text(as_(ada).get(page(acme)))
     assert "Purchases" not in text(as_(bob).get(page(acme)))
@@ -336,9 +342,10 @@ def test_each_is_for_members_of_a_role_and_for_nobody_else(path, as_, acme, plac
     address = page(acme, path.format(**places))
     before = everything()
     for user in users:
-        for ask in (as_(user).get, as_(user).post):
-            assert ask(address).status_code in (404, 405)
-        assert getattr(as_(user), method)(address).status_code == 404
+        client = as_(user)
+        for ask in ("get", "post"):
+            expected = (404,) if ask == method else (404, 405)
+            assert getattr(client, ask)(address).status_code in expected
     assert Client().get(address).status_code in (302, 405)
     # Nor is what belongs to another organisation found under one's own.
     if "{" in path and least != Role.MEMBER:
@@ -388,6 +395,23 @@ def test_an_owner_closes_it(as_, ada, acme, sandbox):
     assert [one.user for one in told] == [ada, bob]
     assert owner.get(page(acme)).status_code == 404
     assert ledger.balance_of(account) == 1000
+
+
+def test_what_is_held_while_it_is_closed_keeps_it_open(as_, ada, acme, monkeypatch):
+    """A member places a hold while Stripe is asked."""
+    wallet = ledger.wallet_of(acme.account)
+    monkeypatch.setattr(
+        closing,
+        "_end_at_stripe",
+        lambda user, clock: ledger.hold(wallet, 5, key="h", expires_in=timedelta(hours=1)),
+    )
+    before = everything()
+    answer = as_(ada).post(page(acme, "/close"), {"is_sure": "on"})
+    assert answer.status_code == 409
+    assert "reserved for work" in text(answer)
+    assert everything() == before
+    account = User.objects.get(pk=acme.pk)
+    assert (account.closed_at, account.closing_at) == (None, None)
 
 
 @pytest.mark.parametrize("state", ["held", "owed"])
