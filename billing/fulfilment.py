@@ -277,6 +277,8 @@ def _grant(purchase: Purchase, terms: Purchase | PlanChange, key: str, kind: Kin
         paid=terms.total,
     )
     delivery.begin(purchase)
+    if purchase.gift is not None:
+        return  # what becomes of it is told by `giving.send_bought`
     told: dict[str, Any] = {"credits": terms.credits, "total": terms.total}
     if kind == Kind.PURCHASE:
         told |= {"currency": terms.currency, "mode": purchase.mode}

@@ -72,8 +72,15 @@ def send_bought(purchase: Purchase) -> None:
     if token is not None:
         _mail_link(gift, token)
     if was == Gift.Status.ORDERED != gift.status:
-        told = {"credits": gift.credits, "to": gift.recipient, "is_sent": token is not None}
-        mails.tell(gift.sender, "gift_bought", _key(gift), **told)
+        mails.tell(
+            gift.sender,
+            "gift_bought",
+            _key(gift),
+            credits=gift.credits,
+            total=purchase.total,
+            to=gift.recipient or "…",
+            is_sent=token is not None,
+        )
 
 
 def hand_out(wallet: Wallet, lines: Sequence[gifts.Line], *, of: str, note: str) -> None:
@@ -135,7 +142,11 @@ def forget(user: User) -> None:
 
 
 def return_due() -> int:
-    """Return what nobody has claimed in time. Answers how many were."""
+    """Return what nobody has claimed in time, and forget orders that nobody paid.
+
+    Answers how many were returned.
+    """
+    gifts.forget_unpaid()
     returned = 0
     for pk in gifts.due():
         with transaction.atomic():

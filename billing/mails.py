@@ -86,7 +86,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     # on its way or, where it could not be sent, in the buyer's balance.
     "gift_claimed": Kind(_("Gift claimed"), frozenset({"credits", "to"})),
     "gift_returned": Kind(_("Gift returned"), frozenset({"credits", "to", "why"})),
-    "gift_bought": Kind(_("Gift bought"), frozenset({"credits", "to", "is_sent"})),
+    "gift_bought": Kind(_("Gift bought"), frozenset({"credits", "total", "to", "is_sent"})),
     # To who has claimed it: what is left was fetched back, since its purchase was not paid for.
     "gift_recalled": Kind(_("Gift taken back"), frozenset({"credits", "why"})),
     # The account is gone. `email` is where it was reached, in `language`: both leave with the mail.

@@ -35,6 +35,9 @@ LONGEST_MESSAGE: Final = 500
 DAY: Final = timedelta(days=1)
 """How long what one has sent counts against what one may send."""
 
+FORGET_UNPAID_AFTER: Final = timedelta(days=60)
+"""Longer than any payment takes."""
+
 COUNTED: Final = [
     status for status in Gift.Status if status not in (Gift.Status.ORDERED, Gift.Status.KEPT)
 ]
@@ -271,6 +274,13 @@ def send_ordered(gift: Gift, *, of: str) -> str | None:
     return token
 
 
+def forget_unpaid() -> None:
+    """Erase whom an order was for that was not paid in time."""
+    Gift.objects.filter(
+        status=Gift.Status.ORDERED, created_at__lt=timezone.now() - FORGET_UNPAID_AFTER
+    ).exclude(recipient="").update(recipient="", message="")
+
+
 # --- To many at once --------------------------------------------------------------------------
 
 
@@ -456,7 +466,7 @@ def received_by(user: User) -> QuerySet[Gift]:
 
 def forget(user: User) -> None:
     """Erase from gifts who a closed account was, and what was written to it or by it."""
-    Gift.objects.filter(sender=user).update(message="", recipient="", reason="")
+    Gift.objects.filter(sender=user).update(message="", recipient="")
     Gift.objects.filter(claimed_by=user).update(message="", recipient="")
 
 

@@ -348,7 +348,6 @@ PAGES = [
         staff,
         post={"id": "{form}", "part": "all", "reason": "Bought by mistake", "preview": "1"},
     ),
-    Page("staff-gifts", "/admin/credits/gift/", staff),
     Page("staff-gift", "/admin/credits/gift/{gift}/change/", staff),
     Page("staff-adjust", "/admin/credits/wallet/of/{customer}/adjust/", staff),
     Page(

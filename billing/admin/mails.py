@@ -1,5 +1,6 @@
 """Mails to customers: which went out, which wait, and sending them again."""
 
+import json
 from typing import Any
 
 from django.contrib import admin, messages
@@ -60,12 +61,17 @@ class MailAdmin(ReadOnlyAdmin):
         "next_try",
         "error",
         "key",
-        "context",
+        "told",
     )
 
     @admin.display(description=gettext_lazy("kind"), ordering="kind")
     def what(self, mail: Mail) -> str:
         return mails.label_of(mail)
+
+    @admin.display(description=gettext_lazy("what it tells"))
+    def told(self, mail: Mail) -> str:
+        # A link to somebody's gift is theirs alone.
+        return json.dumps({k: v for k, v in mail.context.items() if k != "link"}, indent=1)
 
     @admin.display(description=gettext_lazy("next try"))
     def next_try(self, mail: Mail) -> str:

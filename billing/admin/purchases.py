@@ -36,6 +36,7 @@ class PurchaseAdmin(ReadOnlyAdmin):
         "paid_time",
         "stripe_session_id",
         "stripe_payment_id",
+        "gift",
         "request_id",
     )
     readonly_fields = fields

@@ -69,13 +69,17 @@ END $$;
 -- The open lots of a grant in its own wallet: those, and what came back of what was given.
 CREATE FUNCTION credits_own(p_wallet bigint, p_roots bigint[]) RETURNS bigint[] LANGUAGE plpgsql AS $$
 BEGIN
+    -- By id and by origin, never through all open lots of the wallet: OFFSET 0 keeps the conditions apart.
     RETURN ARRAY(
-        SELECT id FROM credits_lot
-        WHERE wallet_id = p_wallet AND is_open AND id = ANY (p_roots)
+        SELECT id FROM (
+            SELECT id, is_open FROM credits_lot
+            WHERE wallet_id = p_wallet AND id = ANY (p_roots) OFFSET 0
+        ) AS opened WHERE is_open
         UNION ALL
-        SELECT id FROM credits_lot
-        WHERE wallet_id = p_wallet AND is_open
-            AND origin_wallet_id = p_wallet AND origin_lot_id = ANY (p_roots));
+        SELECT id FROM (
+            SELECT id, wallet_id, is_open FROM credits_lot
+            WHERE origin_wallet_id = p_wallet AND origin_lot_id = ANY (p_roots) OFFSET 0
+        ) AS given WHERE wallet_id = p_wallet AND is_open);
 END $$;
 
 -- The lots that may be given away now: paid ones with something left, of the owner's own purchases and
@@ -353,6 +357,9 @@ DECLARE
     v_owing bigint[] := '{}';
     v_wallet credits_wallet;
 BEGIN
+    IF p_amount <= credits_left_of(p_wallet, v_roots) THEN
+        RETURN; -- mostly
+    END IF;
     FOR v_given IN
         SELECT g.wallet_id, g.id, t.amount FROM credits_given(p_wallet, v_roots) AS g
             JOIN credits_transfer t ON t.wallet_id = g.wallet_id AND t.entry_id = g.id
@@ -398,9 +405,11 @@ END $$;
 
 -- What a grant's own lots have left in its wallet.
 CREATE FUNCTION credits_left_of(p_wallet bigint, p_roots bigint[]) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    v_own bigint[] := credits_own(p_wallet, p_roots); -- once, and not for each row
 BEGIN
     RETURN coalesce(sum(remaining), 0) FROM credits_lot
-        WHERE wallet_id = p_wallet AND id = ANY (credits_own(p_wallet, p_roots));
+        WHERE wallet_id = p_wallet AND id = ANY (v_own);
 END $$;
 
 -- As in 0011_spend_on_debt.sql, but first of all what was given of the grant is fetched back, as far as
@@ -436,7 +445,8 @@ BEGIN
     RETURN v_entry;
 END $$;
 
--- As in 0011_spend_on_debt.sql, but what came back of what was given of an entry is that entry's as well.
+-- As in 0011_spend_on_debt.sql, but what came back of what was given of an entry is that entry's as well;
+-- and where that is enough, as it mostly is, no other lot is looked at.
 CREATE OR REPLACE FUNCTION credits_take_back(
     p_wallet bigint, p_kind text, p_amount bigint, p_adds_debt boolean, p_key text, p_about bigint,
     p_note text, p_actor bigint
@@ -454,7 +464,11 @@ BEGIN
         v_own := ARRAY(SELECT id FROM credits_lot WHERE wallet_id = p_wallet AND entry_id = p_about);
     END IF;
     SELECT least(coalesce(sum(remaining), 0), p_amount) INTO v_found FROM credits_lot
-        WHERE wallet_id = p_wallet AND is_open AND (id = ANY (v_own) OR category = 'paid');
+        WHERE wallet_id = p_wallet AND id = ANY (v_own);
+    IF v_found < p_amount THEN
+        SELECT least(v_found + coalesce(sum(remaining), 0), p_amount) INTO v_found FROM credits_lot
+            WHERE wallet_id = p_wallet AND is_open AND category = 'paid' AND id <> ALL (v_own);
+    END IF;
     IF v_found = 0 AND NOT p_adds_debt THEN
         RETURN NULL;
     END IF;
@@ -462,13 +476,22 @@ BEGIN
         p_wallet, p_kind, CASE p_kind WHEN 'spend_repaid' THEN 'spent' ELSE 'revoked' END, -v_found,
         CASE WHEN p_adds_debt THEN p_amount - v_found ELSE -v_found END,
         p_key, p_about, p_note, p_actor);
+    FOR v_lot IN
+        SELECT * FROM credits_lot WHERE wallet_id = p_wallet AND id = ANY (v_own) AND remaining > 0
+        ORDER BY priority, expires_at, category DESC, id
+    LOOP
+        EXIT WHEN v_found = 0;
+        v_part := least(v_found, v_lot.remaining);
+        PERFORM credits_draw_on(v_lot, v_entry.id, v_part);
+        v_found := v_found - v_part;
+    END LOOP;
     IF v_found = 0 THEN
         RETURN v_entry;
     END IF;
     FOR v_lot IN
         SELECT * FROM credits_lot
-        WHERE wallet_id = p_wallet AND is_open AND (id = ANY (v_own) OR category = 'paid')
-        ORDER BY (id = ANY (v_own)) DESC, priority, expires_at, category DESC, id
+        WHERE wallet_id = p_wallet AND is_open AND category = 'paid' AND id <> ALL (v_own)
+        ORDER BY priority, expires_at, category DESC, id
     LOOP
         v_part := least(v_found, v_lot.remaining);
         PERFORM credits_draw_on(v_lot, v_entry.id, v_part);

@@ -258,13 +258,24 @@ def test_what_is_bought_for_somebody_goes_to_them_when_paid(shop, bob):
     assert shop.stands == (0, 0)
     sent = Entry.objects.get(kind="gift_sent")
     assert (sent.amount, Gift.objects.get().entry_id) == (-500, sent.pk)
-    assert told() == [
-        ("purchase", "ada@example.com"), ("gift", BOB), ("gift_bought", "ada@example.com"),
-    ]  # fmt: skip
+    assert told() == [("gift", BOB), ("gift_bought", "ada@example.com")]
     page = client.get(f"/credits/success?purchase={purchase.pk}").content.decode()
     assert "Sent as a gift to bob@example.com" in page
     signed_in(bob).post(link())
     assert balances(bob) == [500]
+
+
+def test_an_order_that_nobody_pays_is_forgotten(shop, bob):
+    confirmed(shop.user)
+    client = signed_in(shop.user)
+    purchase = order(client)
+    Gift.objects.update(created_at=timezone.now() - timedelta(days=61))
+    giving.return_due()
+    assert list(Gift.objects.values_list("recipient", "message", "status")) == [("", "", "ordered")]
+    shop.sandbox.pay(purchase.stripe_session_id)
+    shop.tell()
+    assert Gift.objects.get().status == "kept"
+    assert shop.stands == (500, 0)
 
 
 def test_who_owes_keeps_what_was_bought(shop, bob):

@@ -58,6 +58,7 @@ def _buy(cursor, which: str, wallet: int, times: int) -> None:
         "credits_grant({wallet}, 'purchase', 'issued', 5, '{key}', '', NULL, 'paid',"
         " 50::smallint, NULL, NULL, 0)",
         "credits_revoke({wallet}, 'refund', 20, '{key}', 'bought', '', NULL)",
+        "credits_give({wallet}, 20, '{key}', '', NULL, 'bought', NULL, NULL, NULL)",
         "credits_place_hold({wallet}, 15, '{key}', 600)",
         "credits_release({wallet}, {hold})",
         "credits_capture({wallet}, {hold}, 5, '', NULL)",
