@@ -22,7 +22,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Count, QuerySet, Sum
-from django.db.models.functions import Now
+from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -334,9 +334,9 @@ def gift_of(token: str) -> Gift:
 
 def is_for(gift: Gift, user: User) -> bool:
     """Whether the gift's address is one that the user has confirmed."""
-    return EmailAddress.objects.filter(
-        user=user, verified=True, email__iexact=gift.recipient
-    ).exists()
+    # Not `iexact`, which compares capitals: those of some letters are those of others.
+    confirmed = EmailAddress.objects.filter(user=user, verified=True)
+    return confirmed.annotate(address=Lower("email")).filter(address=gift.recipient).exists()
 
 
 def claim_gift(user: User, token: str) -> Gift:
