@@ -13,6 +13,7 @@ from accounts.models import Organisation, User
 from billing import giving
 from billing.bulk import delivery, orders, results
 from billing.bulk.lines import Line
+from billing.closing import BeingHandedOut, close_organisation
 from billing.models import BulkLine, BulkPurchase, Mail, Purchase
 from credits import ledger
 from credits.models import Entry, Gift, Transfer
@@ -278,6 +279,18 @@ def test_whoever_is_gone_by_then_is_told_of(acme):
     assert deliver_all() == 2
     assert statuses(bulk) == [(1, "sent", ""), (2, "not_sent", "no_user")]
     assert (ledger.balance_of(ann), ledger.balance_of(acme.account)) == (10, 20)
+
+
+def test_an_organisation_is_not_closed_over_what_it_has_paid_to_hand_out(acme):
+    paid(acme, [Line(1, 10, "x@example.com")])
+    with pytest.raises(BeingHandedOut):
+        close_organisation(acme.pk, by=acme.made_by)
+    acme.account.refresh_from_db()
+    assert acme.account.closed_at is None
+    assert deliver_all() == 1
+    assert Gift.objects.get().recipient == "x@example.com"
+    close_organisation(acme.pk, by=acme.made_by)
+    assert Gift.objects.get().status == "cancelled"
 
 
 def test_who_closes_the_account_is_off_the_lists(acme):
