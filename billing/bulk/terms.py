@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 from accounts import closing, preferences
 from accounts.models import Organisation
-from billing import mails, stripe_api
+from billing import giving, mails, stripe_api
 from billing.bulk import delivery, orders
 from billing.checkout import RequestIdReused, product_name
 from billing.customers import with_customer
@@ -310,6 +310,9 @@ def settle(found: Mapping[str, Any] | None) -> None:
             f"{purchase.total} {purchase.currency}.",
             purchase,
         )
+    if found["status"] in ("open", "paid") and found.get("pre_payment_credit_notes_amount"):
+        # What they leave nothing of is "paid", too.
+        raise Quarantined("Credit notes have lowered what was to pay for it.", purchase)
     if RANK.get(str(found["status"]), 0) < RANK.get(invoice.status, 0):
         return
     _record(invoice, found)
@@ -382,14 +385,16 @@ def _settle_lost(invoice: Invoice, purchase: Purchase) -> None:
         if lot.amount > lot.revoked:
             with preferences.read_by(purchase.user):
                 note = _("Invoice %(number)s was not paid") % {"number": invoice.number}
-            ledger.revoke(
+            entry = ledger.revoke(
                 grant.wallet,
                 lot.amount - lot.revoked,
                 of=grant.key,
                 key=f"{grant.key}:{invoice.status}",
                 kind=Kind.REFUND,
                 note=note,
+                recall_note=giving.recall_note(Kind.REFUND),
             )
+            giving.tell_recalled(entry)
     if invoice.status == "void" and purchase.status == Purchase.Status.PENDING:
         purchase.status = Purchase.Status.EXPIRED
         purchase.save(update_fields=["status"])

@@ -9,15 +9,15 @@ from django.utils import timezone
 from accounts.models import Organisation
 from billing import webhooks
 from billing.abandoned import close_abandoned
-from billing.bulk import orders, terms
+from billing.bulk import delivery, orders, terms
 from billing.bulk.lines import Line
 from billing.checkout import RequestIdReused
 from billing.closing import PaymentUnderWay, close_account
-from billing.models import BulkPurchase, Event, Invoice, InvoiceTerms, Purchase
+from billing.models import BulkPurchase, Event, Invoice, InvoiceTerms, Mail, Purchase
 from billing.reconcile import reconcile
 from billing.stripe_api import StripeUnavailable
 from credits import ledger
-from credits.models import Entry
+from credits.models import Entry, Gift
 from tests.organisations import found, somebody
 from tests.shop import Shop
 
@@ -145,6 +145,41 @@ def test_voided_after_crediting_all_of_it_goes_back(acme, shop):
     assert shop.stands == (0, 200)
     assert Purchase.objects.get().status == "expired"
     assert terms.open_total(acme) == 0
+
+
+def test_voided_after_it_was_handed_out_recipients_are_told(acme, shop):
+    approve(acme, credit_limit=475)
+    ann = somebody("ann")
+    lines = [Line(1, 300, ann.email), Line(2, 200, "nobody@example.com")]
+    bulk = orders.draft(acme, lines, by=None)
+    invoice = terms.pay_by_invoice(bulk, expected_total=475)
+    shop.tell()
+    assert delivery.deliver_due() == 2
+    Mail.objects.all().delete()
+    shop.sandbox.void_invoice(invoice.stripe_id)
+    shop.tell()
+    assert (ledger.balance_of(ann), shop.stands) == (0, (0, 0))
+    # As after a refund: no link to a gift that is gone, and no credits that went without a word.
+    gift = Gift.objects.get()
+    assert (gift.status, gift.recalled) == ("recalled", 200)
+    told = set(Mail.objects.values_list("kind", "user"))
+    assert told == {("gift_recalled", ann.pk), ("gift_withdrawn", acme.pk)}
+    assert set(Entry.objects.filter(kind="gift_recalled").values_list("note", flat=True)) == {
+        "The purchase of a gift was refunded"
+    }
+
+
+def test_what_credit_notes_have_settled_grants_nothing(acme, shop):
+    """Stripe calls an invoice paid as well where a credit note left nothing of it to pay."""
+    approve(acme)
+    bill(acme)
+    (real,) = shop.sandbox.objects("invoice")
+    noted = real | {"status": "paid", "pre_payment_credit_notes_amount": 475}
+    with pytest.raises(webhooks.Quarantined):
+        terms.settle(noted)
+    assert shop.stands == (0, 0)
+    assert Purchase.objects.get().status == "pending"
+    assert BulkPurchase.objects.get().status == "ordered"
 
 
 def test_written_off_and_paid_after_all(acme, shop):
