@@ -114,6 +114,17 @@ def test_who_has_an_account_gets_them_at_once_and_others_a_gift(acme, shop):
     assert ledger.balance_of(ann) == 100
 
 
+def test_the_history_does_not_tell_who_has_an_account(acme):
+    """All lines are booked in the order of the list, whichever way they go."""
+    somebody("b"), somebody("d")
+    addresses = [f"{name}@example.com" for name in "abcd"]
+    paid(acme, [Line(n, 10 * n, address) for n, address in enumerate(addresses, start=1)])
+    deliver_all()
+    entries = Entry.objects.filter(wallet__user=acme.account, kind="gift_sent").order_by("pk")
+    assert list(entries.values_list("amount", flat=True)) == [-10, -20, -30, -40]
+    assert entries.values("note").distinct().count() == 1
+
+
 def test_a_thousand_lines_take_few_queries_and_seconds(acme):
     """At most 20 queries a hundred lines and five seconds in all; half of them have accounts."""
     users = User.objects.bulk_create(
