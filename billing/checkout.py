@@ -53,6 +53,10 @@ class AlreadySubscribed(Exception):
     """The user has a live subscription, or has paid for one."""
 
 
+class NoPlans(Exception):
+    """Organisations buy one time: nobody could look after a plan of theirs."""
+
+
 class OrderReplaced(Exception):
     """The user has ordered again at the same moment, and one page is all there can be: of a plan,
     or with a promotion."""
@@ -97,8 +101,8 @@ def start_checkout(
     The order is on record before Stripe is called. The same `request_id` answers the same page;
     `expected_total` is what the buyer saw, in cents, and `expected_bonus` what the code would
     bring, in credits. Raises `RequestIdReused`, `PriceChanged`, `BonusChanged`, `CodeRefused`,
-    `GiftRefused`, `AccountClosing`, `AlreadySubscribed`, `OrderReplaced`, `StripeUnavailable`,
-    `StripeRefused`; nothing is charged then.
+    `GiftRefused`, `AccountClosing`, `AlreadySubscribed`, `NoPlans`, `OrderReplaced`,
+    `StripeUnavailable`, `StripeRefused`; nothing is charged then.
     """
     if present is not None:
         to = gifts.check_address(user, present.recipient)
@@ -115,9 +119,11 @@ def place_order(user: User, order: Order) -> Purchase:
     """The first half of `start_checkout`, which asks nothing of Stripe: for a transaction.
 
     Raises `RequestIdReused`, `PriceChanged`, `BonusChanged`, `CodeRefused`, `AccountClosing`,
-    `AlreadySubscribed`, `OrderReplaced`.
+    `AlreadySubscribed`, `NoPlans`, `OrderReplaced`.
     """
     closing.check_open(user)
+    if order.mode == Mode.SUBSCRIPTION and user.is_organisation:
+        raise NoPlans
     earlier = _earlier(user, order)
     if earlier is not None:
         return _same_order(earlier, order)
