@@ -289,7 +289,7 @@ def open_page(purchase: Purchase) -> None:
     try:
         with transaction.atomic():
             closing.check_open(purchase.user)
-            if promotions.is_freed(purchase):
+            if promotions.is_freed(purchase) or _is_charge_over(purchase):
                 raise OrderReplaced
             # A webhook may have been faster, or another request with the same id.
             Purchase.objects.filter(pk=purchase.pk, stripe_session_url="").update(
@@ -302,6 +302,12 @@ def open_page(purchase: Purchase) -> None:
     purchase.refresh_from_db()
     if purchase.mode == Mode.SUBSCRIPTION:
         _leave_one_open(purchase, clock)
+
+
+def _is_charge_over(purchase: Purchase) -> bool:
+    """Whether it is a saved card's that another may have followed; call it in a transaction."""
+    locked = Purchase.objects.select_for_update().get(pk=purchase.pk)
+    return locked.top_up_id is not None and locked.status != Purchase.Status.PENDING
 
 
 def _open_orders(purchase: Purchase) -> QuerySet[Purchase]:

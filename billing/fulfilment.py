@@ -93,8 +93,11 @@ def fulfil_checkout(session: Mapping[str, Any]) -> None:
         _grant(purchase, purchase, f"invoice:{invoice_id}", Kind.PURCHASE)
         _mark_paid(purchase, subscription_id)
     else:
+        intent_id = stripe_id(session.get("payment_intent"))
+        if purchase.stripe_payment_id not in (None, intent_id):
+            raise Quarantined("A second payment of the same purchase was made.", purchase)
         _grant(purchase, purchase, f"purchase:{purchase.pk}", Kind.PURCHASE)
-        _mark_paid(purchase, stripe_id(session.get("payment_intent")))
+        _mark_paid(purchase, intent_id)
         giving.send_bought(purchase)
 
 
