@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 from accounts import closing, preferences
 from accounts.models import Organisation
-from billing import mails, stripe_api
+from billing import giving, mails, stripe_api
 from billing.bulk import delivery, orders
 from billing.checkout import RequestIdReused, product_name
 from billing.customers import with_customer
@@ -382,14 +382,16 @@ def _settle_lost(invoice: Invoice, purchase: Purchase) -> None:
         if lot.amount > lot.revoked:
             with preferences.read_by(purchase.user):
                 note = _("Invoice %(number)s was not paid") % {"number": invoice.number}
-            ledger.revoke(
+            entry = ledger.revoke(
                 grant.wallet,
                 lot.amount - lot.revoked,
                 of=grant.key,
                 key=f"{grant.key}:{invoice.status}",
                 kind=Kind.REFUND,
                 note=note,
+                recall_note=giving.recall_note(Kind.REFUND),
             )
+            giving.tell_recalled(entry)
     if invoice.status == "void" and purchase.status == Purchase.Status.PENDING:
         purchase.status = Purchase.Status.EXPIRED
         purchase.save(update_fields=["status"])

@@ -9,15 +9,15 @@ from django.utils import timezone
 from accounts.models import Organisation
 from billing import webhooks
 from billing.abandoned import close_abandoned
-from billing.bulk import orders, terms
+from billing.bulk import delivery, orders, terms
 from billing.bulk.lines import Line
 from billing.checkout import RequestIdReused
 from billing.closing import PaymentUnderWay, close_account
-from billing.models import BulkPurchase, Event, Invoice, InvoiceTerms, Purchase
+from billing.models import BulkPurchase, Event, Invoice, InvoiceTerms, Mail, Purchase
 from billing.reconcile import reconcile
 from billing.stripe_api import StripeUnavailable
 from credits import ledger
-from credits.models import Entry
+from credits.models import Entry, Gift
 from tests.organisations import found, somebody
 from tests.shop import Shop
 
@@ -145,6 +145,28 @@ def test_voided_after_crediting_all_of_it_goes_back(acme, shop):
     assert shop.stands == (0, 200)
     assert Purchase.objects.get().status == "expired"
     assert terms.open_total(acme) == 0
+
+
+def test_voided_after_handing_out_whoever_loses_by_it_is_told(acme, shop):
+    approve(acme, credit_limit=475)
+    bob = somebody("bob")
+    lines = [Line(1, 300, "ann@example.com"), Line(2, 200, bob.email)]
+    invoice = terms.pay_by_invoice(orders.draft(acme, lines, by=None), expected_total=475)
+    shop.tell()
+    assert delivery.deliver_due() == 2
+    invoice.refresh_from_db()
+    shop.sandbox.void_invoice(invoice.stripe_id)
+    shop.tell()
+    shop.told = 0
+    shop.tell()
+    assert (shop.stands, ledger.balance_of(bob)) == ((0, 0), 0)
+    gift = Gift.objects.get()
+    assert (gift.status, gift.recalled) == ("recalled", 300)
+    told = Mail.objects.filter(kind__in=["gift_withdrawn", "gift_recalled"]).order_by("kind")
+    assert [(one.kind, one.context["credits"]) for one in told] == [
+        ("gift_recalled", 200), ("gift_withdrawn", 300),
+    ]  # fmt: skip
+    assert Entry.objects.get(wallet__user=bob, amount=-200).note
 
 
 def test_written_off_and_paid_after_all(acme, shop):
