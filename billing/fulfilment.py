@@ -326,7 +326,8 @@ def _check_sale(
 def _grant(purchase: Purchase, terms: Purchase | PlanChange, key: str, kind: Kind) -> None:
     wallet = ledger.wallet_of(purchase.user)
     ledger.grant(wallet, terms.credits, key=key, kind=kind, paid=terms.total)
-    delivery.begin(purchase)
+    if purchase.user.is_organisation:
+        delivery.begin(purchase)
     # A plan's further months have none.
     bonus = promotions.grant_bonus(purchase, wallet, key) if kind == Kind.PURCHASE else 0
     if purchase.gift is not None:
