@@ -194,7 +194,8 @@ def _may_charge(top_up: TopUp) -> bool:
 def _charge(purchase: Purchase, clock: Clock) -> None:
     """Take a charge as far as it goes now. Raises `StripeUnavailable`."""
     top_up = topup.rows_of(purchase).get()
-    if top_up.asks_until is not None:
+    # What may be paid on a page is never charged beside it, whatever else was told of the top-up.
+    if top_up.asks_until is not None or purchase.stripe_session_id is not None:
         _end_asking(purchase, clock)
         return
     if purchase.stripe_payment_id is None and not _is_still_agreed(purchase):

@@ -763,3 +763,26 @@ def test_who_is_locked_out_is_not_charged(ready):
     User.objects.update(is_active=False)
     assert topup_charges.run_due() == 0
     assert (charges(ready), taken(ready.sandbox)) == ([], [])
+
+
+def test_late_news_of_another_charge_charges_no_card_beside_a_page(ready):
+    ready.sandbox.charges_go("decline", "authenticate")
+    topup_charges.run_due()
+    declined = Purchase.objects.get()
+    later(ready, hours=2)
+    topup_charges.run_due()
+    page = Purchase.objects.get(status="pending")
+    topup_charges.pay_page(page)
+    (intent,) = [
+        one
+        for one in ready.sandbox.objects("payment_intent")
+        if one["id"] == declined.stripe_payment_id
+    ]
+    late = intent | {"status": "succeeded", "amount_received": PRICE}
+    assert post(ready.client, event("payment_intent.succeeded", late)).status_code == 200
+    spend_all(ready)
+    topup_charges.run_due()
+    sessions = {one["id"]: one["status"] for one in ready.sandbox.objects("checkout.session")}
+    page.refresh_from_db()
+    assert (sessions[page.stripe_session_id], page.status) == ("expired", "expired")
+    assert taken(ready.sandbox) == []
