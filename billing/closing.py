@@ -21,6 +21,7 @@ from billing.checkout import expire_orders, expire_page
 from billing.mails import tell
 from billing.models import (
     BalanceAlert,
+    BulkPurchase,
     Event,
     Invoice,
     Mail,
@@ -39,7 +40,7 @@ class CreditsOwed(Exception):
 
 
 class CreditsHeld(Exception):
-    """Credits of the organisation are held for work that is not done yet."""
+    """Credits of the organisation are held for work that is not done yet, or being handed out."""
 
 
 class PaymentUnderWay(Exception):
@@ -82,7 +83,8 @@ def _check_settled(account: User) -> None:
     standing = ledger.standing(account)
     if standing.owed:
         raise CreditsOwed
-    if standing.held:
+    under_way = BulkPurchase.objects.filter(status=BulkPurchase.Status.DELIVERING)
+    if standing.held or under_way.filter(organisation=account.pk).exists():
         raise CreditsHeld
 
 
