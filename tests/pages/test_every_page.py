@@ -49,6 +49,9 @@ NO_PAGES = {
     "admin/credits/entry/revenue.csv": "a file",
     "admin/billing/event/<int:event_id>/replay/": "a button",
     "admin/credits/gift/<uuid:gift_id>/cancel/": "a button",
+    "dashboard/organisations/<int:organisation_id>/bulk/<uuid:bulk_id>/order": "a button",
+    "dashboard/organisations/<int:organisation_id>/bulk/<uuid:bulk_id>/progress": "JSON",
+    "dashboard/organisations/<int:organisation_id>/bulk/<uuid:bulk_id>/results.csv": "a file",
     "admin/billing/event/<int:event_id>/settle/": "a button",
     "admin/outgoing/endpoint/<int:pk>/test/": "a button",
     "admin/outgoing/message/<str:message_id>/again/": "a button",
@@ -96,6 +99,8 @@ class AnyNumber(dict[str, str]):
     """Makes an address of what an address is made of."""
 
     def __missing__(self, name: str) -> str:
+        if name.startswith("bulk_"):
+            return UUID
         return {"off": "/alerts/off/1", "reset": "1-1", "gift": UUID}.get(name, "1")
 
 
