@@ -237,9 +237,10 @@ def _purchase_of_session(
 
 
 def _locked(**lookup: Any) -> Purchase | None:
-    # Whether there is a redemption; it is read again where it matters, under this lock.
-    orders = Purchase.objects.select_related("redemption").select_for_update(of=("self",))
-    return orders.filter(**lookup).first()
+    # Whether there is a redemption or a bulk purchase; they are read again where it matters, under
+    # this lock.
+    orders = Purchase.objects.select_related("redemption", "bulk")
+    return orders.select_for_update(of=("self",)).filter(**lookup).first()
 
 
 def _adopt(
