@@ -276,7 +276,8 @@ def _grant(purchase: Purchase, terms: Purchase | PlanChange, key: str, kind: Kin
         kind=kind,
         paid=terms.total,
     )
-    delivery.begin(purchase)
+    if purchase.user.is_organisation:
+        delivery.begin(purchase)
     if purchase.gift is not None:
         return  # what becomes of it is told by `giving.send_bought`
     told: dict[str, Any] = {"credits": terms.credits, "total": terms.total}
