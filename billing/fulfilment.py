@@ -237,10 +237,9 @@ def _purchase_of_session(
 
 
 def _locked(**lookup: Any) -> Purchase | None:
-    # Whether there is a redemption or a bulk purchase; they are read again where it matters, under
-    # this lock.
-    orders = Purchase.objects.select_related("redemption", "bulk")
-    return orders.select_for_update(of=("self",)).filter(**lookup).first()
+    # Whether there is a redemption; it is read again where it matters, under this lock.
+    orders = Purchase.objects.select_related("redemption").select_for_update(of=("self",))
+    return orders.filter(**lookup).first()
 
 
 def _adopt(
@@ -324,7 +323,8 @@ def _check_sale(
 def _grant(purchase: Purchase, terms: Purchase | PlanChange, key: str, kind: Kind) -> None:
     wallet = ledger.wallet_of(purchase.user)
     ledger.grant(wallet, terms.credits, key=key, kind=kind, paid=terms.total)
-    delivery.begin(purchase)
+    if purchase.user.is_organisation:
+        delivery.begin(purchase)
     # A plan's further months have none.
     bonus = promotions.grant_bonus(purchase, wallet, key) if kind == Kind.PURCHASE else 0
     if purchase.gift is not None:

@@ -53,8 +53,6 @@ def begin(purchase: Purchase) -> None:
 
     Call it in the transaction of the grant, as often as you like.
     """
-    if getattr(purchase, "bulk", None) is None:
-        return
     BulkPurchase.objects.filter(purchase=purchase, status=BulkPurchase.Status.ORDERED).update(
         status=BulkPurchase.Status.DELIVERING, due_at=Now()
     )

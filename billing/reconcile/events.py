@@ -14,10 +14,9 @@ from billing.reconcile.run import Run, listed
 
 TYPES_AT_ONCE: Final = 20  # the most that a list of events takes
 KEPT_AT_ONCE: Final = 100
-
-OF_PAYMENTS: Final = "payment_intent."
+OF_PAYMENTS: Final = "payment_"
 """Most of these are payment pages', told by their sessions; what saved cards have paid is compared
-by itself, and what they have not the worker asks about."""
+by itself, and what they have not the worker asks about. A card that is gone fails its next charge."""
 
 
 def compare_events(run: Run) -> None:
