@@ -16,7 +16,8 @@ TYPES_AT_ONCE: Final = 20  # the most that a list of events takes
 KEPT_AT_ONCE: Final = 100
 OF_PAYMENTS: Final = "payment_"
 """Most of these are payment pages', told by their sessions; what saved cards have paid is compared
-by itself, and what they have not the worker asks about. A card that is gone fails its next charge."""
+by itself, and what they have not the worker asks about. A card that is gone fails when it is
+charged."""
 
 
 def compare_events(run: Run) -> None:

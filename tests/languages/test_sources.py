@@ -21,7 +21,7 @@ WORD = re.compile(r"[^\W\d_]{2,}")
 # Names, and what is the same in every language.
 NO_WORDS = {
     *("JSON", "UTC"),
-    "placeholder='ada@example.com, 100\ngrace@example.com, 250'",
+    r"placeholder='ada@example.com, 100\ngrace@example.com, 250'",
 }
 # Where a text of Python's is for people: arguments by name, and by place.
 NAMED = {
