@@ -62,6 +62,7 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.RunSQL((SQL / "0012_gifts.sql").read_text()),
+        migrations.RunSQL((SQL / "0012_origins.sql").read_text()),
         migrations.CreateModel(
             name='Gift',
             fields=[
