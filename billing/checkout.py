@@ -258,8 +258,15 @@ def payment_page(purchase: Purchase) -> str:
     return purchase.stripe_session_url
 
 
+def _bulk_of(purchase: Purchase) -> BulkPurchase | None:
+    """What an organisation buys for many by it, if it does; its page is where buyers come back."""
+    if not purchase.user.is_organisation:
+        return None
+    return BulkPurchase.objects.filter(purchase=purchase).first()
+
+
 def _success_url(purchase: Purchase) -> str:
-    bulk = BulkPurchase.objects.filter(purchase=purchase).first()
+    bulk = _bulk_of(purchase)
     path = bulk.get_absolute_url() if bulk else f"{reverse('success')}?purchase={purchase.pk}"
     return f"{settings.BASE_URL}{path}"
 
