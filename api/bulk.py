@@ -39,6 +39,7 @@ LINES: Final[dict[str, Any]] = {
     "minItems": 1,
     "maxItems": MOST_LINES,
     "items": {
+        "title": "RecipientLine",
         "type": "object",
         "properties": {
             "email": {"type": "string", "format": "email", "maxLength": 254},

@@ -284,6 +284,9 @@ def _of_a_purchase(error: Exception) -> Refusal | None:
         case checkout.AlreadySubscribed():
             url = f"{settings.BASE_URL}{reverse('plan')}"
             return refusal("already_subscribed", field="mode", url=url)
+        case checkout.NoPlans():
+            words = "An organisation buys one time. Nothing was charged."
+            return refusal("invalid_request", words, field="mode")
         case checkout.OrderReplaced():
             return refusal("order_replaced")
         case AccountClosed():

@@ -53,6 +53,10 @@ class AlreadySubscribed(Exception):
     """The user has a live subscription, or has paid for one."""
 
 
+class NoPlans(Exception):
+    """Organisations buy one time: nobody could look after a plan of theirs."""
+
+
 class OrderReplaced(Exception):
     """The user has ordered again at the same moment, and one page is all there can be: of a plan,
     or with a promotion."""
@@ -97,8 +101,8 @@ def start_checkout(
     The order is on record before Stripe is called. The same `request_id` answers the same page;
     `expected_total` is what the buyer saw, in cents, and `expected_bonus` what the code would
     bring, in credits. Raises `RequestIdReused`, `PriceChanged`, `BonusChanged`, `CodeRefused`,
-    `GiftRefused`, `AccountClosing`, `AlreadySubscribed`, `OrderReplaced`, `StripeUnavailable`,
-    `StripeRefused`; nothing is charged then.
+    `GiftRefused`, `AccountClosing`, `AlreadySubscribed`, `NoPlans`, `OrderReplaced`,
+    `StripeUnavailable`, `StripeRefused`; nothing is charged then.
     """
     if present is not None:
         to = gifts.check_address(user, present.recipient)
@@ -115,9 +119,11 @@ def place_order(user: User, order: Order) -> Purchase:
     """The first half of `start_checkout`, which asks nothing of Stripe: for a transaction.
 
     Raises `RequestIdReused`, `PriceChanged`, `BonusChanged`, `CodeRefused`, `AccountClosing`,
-    `AlreadySubscribed`, `OrderReplaced`.
+    `AlreadySubscribed`, `NoPlans`, `OrderReplaced`.
     """
     closing.check_open(user)
+    if order.mode == Mode.SUBSCRIPTION and user.is_organisation:
+        raise NoPlans
     earlier = _earlier(user, order)
     if earlier is not None:
         return _same_order(earlier, order)
@@ -252,8 +258,15 @@ def payment_page(purchase: Purchase) -> str:
     return purchase.stripe_session_url
 
 
+def _bulk_of(purchase: Purchase) -> BulkPurchase | None:
+    """What an organisation buys for many by it, if it does; its page is where buyers come back."""
+    if not purchase.user.is_organisation:
+        return None
+    return BulkPurchase.objects.filter(purchase=purchase).first()
+
+
 def _success_url(purchase: Purchase) -> str:
-    bulk = BulkPurchase.objects.filter(purchase=purchase).first()
+    bulk = _bulk_of(purchase)
     path = bulk.get_absolute_url() if bulk else f"{reverse('success')}?purchase={purchase.pk}"
     return f"{settings.BASE_URL}{path}"
 
@@ -283,7 +296,7 @@ def open_page(purchase: Purchase) -> None:
     try:
         with transaction.atomic():
             closing.check_open(purchase.user)
-            if promotions.is_freed(purchase):
+            if promotions.is_freed(purchase) or _is_charge_over(purchase):
                 raise OrderReplaced
             # A webhook may have been faster, or another request with the same id.
             Purchase.objects.filter(pk=purchase.pk, stripe_session_url="").update(
@@ -296,6 +309,12 @@ def open_page(purchase: Purchase) -> None:
     purchase.refresh_from_db()
     if purchase.mode == Mode.SUBSCRIPTION:
         _leave_one_open(purchase, clock)
+
+
+def _is_charge_over(purchase: Purchase) -> bool:
+    """Whether it is a saved card's that another may have followed; call it in a transaction."""
+    locked = Purchase.objects.select_for_update().get(pk=purchase.pk)
+    return locked.top_up_id is not None and locked.status != Purchase.Status.PENDING
 
 
 def _open_orders(purchase: Purchase) -> QuerySet[Purchase]:

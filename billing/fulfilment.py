@@ -93,8 +93,11 @@ def fulfil_checkout(session: Mapping[str, Any]) -> None:
         _grant(purchase, purchase, f"invoice:{invoice_id}", Kind.PURCHASE)
         _mark_paid(purchase, subscription_id)
     else:
+        intent_id = stripe_id(session.get("payment_intent"))
+        if purchase.stripe_payment_id not in (None, intent_id):
+            raise Quarantined("A second payment of the same purchase was made.", purchase)
         _grant(purchase, purchase, f"purchase:{purchase.pk}", Kind.PURCHASE)
-        _mark_paid(purchase, stripe_id(session.get("payment_intent")))
+        _mark_paid(purchase, intent_id)
         giving.send_bought(purchase)
 
 
@@ -323,7 +326,8 @@ def _check_sale(
 def _grant(purchase: Purchase, terms: Purchase | PlanChange, key: str, kind: Kind) -> None:
     wallet = ledger.wallet_of(purchase.user)
     ledger.grant(wallet, terms.credits, key=key, kind=kind, paid=terms.total)
-    delivery.begin(purchase)
+    if purchase.user.is_organisation:
+        delivery.begin(purchase)
     # A plan's further months have none.
     bonus = promotions.grant_bonus(purchase, wallet, key) if kind == Kind.PURCHASE else 0
     if purchase.gift is not None:

@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from accounts.models import Organisation, User
+from credits.models import Gift
 from credits.numbers import credits_in_words, number
 
 MIN_CREDITS: Final = 10
@@ -150,7 +151,7 @@ class Purchase(models.Model):
     )
     # For whom it was bought, if for somebody.
     gift = models.OneToOneField(
-        "credits.Gift",
+        Gift,
         models.PROTECT,
         null=True,
         blank=True,

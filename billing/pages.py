@@ -111,8 +111,6 @@ def buy(request: HttpRequest) -> HttpResponse:
     if organisation is not None:
         form["promo_code"] = ""
     try:
-        if organisation is not None and form["mode"] != Mode.PAYMENT:
-            raise Refusal(400, "invalid_mode", _("For an organisation one buys one time."))
         signed_in = cast(SignedInRequest, request)
         with guessing(signed_in, form["promo_code"]):
             url = buy_or_refuse(

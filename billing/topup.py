@@ -114,6 +114,10 @@ def turn_on(user: User, terms: Terms, *, expected_total: int, text: str) -> TopU
             top_up.declines = 0
         if not top_up.declines:
             top_up.next_try_at = None
+        elif top_up.next_try_at is not None:
+            # Not until the next month, where only the cap of before was in the way.
+            soon = stripe_api.database_time() + PAUSE
+            top_up.next_try_at = min(top_up.next_try_at, soon)
         top_up.status, top_up.reason = Status.ON, ""
         top_up.save()
     return top_up

@@ -57,7 +57,8 @@ _DUE: Final = """
             ON purchase.top_up_id = topup.id AND purchase.status IN ('pending', 'settling')
         LEFT JOIN billing_topupconsent AS consent ON consent.id = topup.consent_id
         LEFT JOIN credits_wallet AS wallet ON wallet.user_id = topup.user_id
-    WHERE (topup.status = 'on' OR purchase.status = 'pending')
+        JOIN accounts_user AS owner ON owner.id = topup.user_id
+    WHERE (topup.status = 'on' AND owner.is_active OR purchase.status = 'pending')
         AND (topup.next_try_at IS NULL OR topup.next_try_at <= clock_timestamp())
         AND CASE
             WHEN purchase.id IS NOT NULL THEN purchase.status = 'pending' AND (
@@ -144,7 +145,7 @@ def _open_charge(top_up: TopUp) -> Purchase | None:
 def _place(top_up: TopUp) -> Purchase | None:
     """Have a charge on record, if it is agreed to now. The row is locked."""
     consent = top_up.consent
-    if not top_up.is_on or consent is None:
+    if not _may_charge(top_up) or consent is None:
         return None
     if ledger.balance_of(top_up.user) >= consent.threshold:
         return None
@@ -182,13 +183,19 @@ def _place(top_up: TopUp) -> Purchase | None:
     )
 
 
+def _may_charge(top_up: TopUp) -> bool:
+    """Whoever is locked out could not turn it off."""
+    return top_up.is_on and top_up.user.is_active
+
+
 # --- At Stripe ------------------------------------------------------------------------------------
 
 
 def _charge(purchase: Purchase, clock: Clock) -> None:
     """Take a charge as far as it goes now. Raises `StripeUnavailable`."""
     top_up = topup.rows_of(purchase).get()
-    if top_up.asks_until is not None:
+    # What may be paid on a page is never charged beside it, whatever else was told of the top-up.
+    if top_up.asks_until is not None or purchase.stripe_session_id is not None:
         _end_asking(purchase, clock)
         return
     if purchase.stripe_payment_id is None and not _is_still_agreed(purchase):
@@ -276,7 +283,7 @@ def _is_still_agreed(purchase: Purchase) -> bool:
         ).exists()
         return (
             is_this
-            and top_up.is_on
+            and _may_charge(top_up)
             and top_up.asks_until is None
             and consent is not None
             and (purchase.credits == consent.credits and purchase.total <= consent.total)
@@ -484,7 +491,10 @@ def pay_page(purchase: Purchase) -> str:
     if purchase.status != Purchase.Status.PENDING:
         raise NotPayable
     if not purchase.stripe_session_url:
-        checkout.open_page(purchase)
+        try:
+            checkout.open_page(purchase)
+        except checkout.OrderReplaced:
+            raise NotPayable from None
     return purchase.stripe_session_url
 
 
@@ -515,7 +525,9 @@ def _end_asking(purchase: Purchase, clock: Clock) -> None:
             return
     with transaction.atomic():
         locked = _locked(purchase.pk)
-        if locked is not None and locked.status == Purchase.Status.PENDING:
+        if locked is None or locked.stripe_session_id != purchase.stripe_session_id:
+            return  # a page was opened meanwhile: it is closed the next time
+        if locked.status == Purchase.Status.PENDING:
             locked.status = Purchase.Status.EXPIRED
             locked.save(update_fields=["status"])
             topup.count_failure(locked)

@@ -190,6 +190,9 @@ def buy(
             field="mode",
             url=f"{settings.BASE_URL}{reverse('plan')}",
         ) from None
+    except checkout.NoPlans:
+        problem = _("For an organisation one buys one time.")
+        raise Refusal(400, "invalid_mode", problem, field="mode") from None
     except checkout.OrderReplaced:
         raise Refusal(
             409,

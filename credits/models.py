@@ -153,7 +153,7 @@ class Entry(models.Model):
         verbose_name = _("entry")
         verbose_name_plural = _("entries")
         permissions = [("view_revenue", "Can view the revenue report")]
-        # What each kind may do: `credits_is_sound` in `credits/sql/0013_gifts.sql`.
+        # What each kind may do: `credits_is_sound` in `credits/sql/0012_gifts.sql`.
         constraints = [
             models.UniqueConstraint(fields=["wallet", "key"], name="credits_entry_wallet_key"),
             models.CheckConstraint(condition=Q(balance__gte=0), name="credits_entry_balance"),

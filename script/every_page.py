@@ -225,7 +225,7 @@ PAGES = [
     Page("organisation-remove", "/dashboard/organisations/{acme}/members/{ours}/remove", corporate),
     Page(
         "organisation-receipt-none",
-        "/dashboard/organisations/{acme}/receipts/{gift}",
+        "/dashboard/organisations/{acme}/receipts/{ours_gift}",
         corporate,
         status=404,
     ),

@@ -306,7 +306,7 @@ def corporate(user: User) -> Places:
     key, _ = keys.make(made_by=user, owner=acme.account, name="Night job", scopes=["credits:spend"])
     return {
         "acme": acme.pk, "ours": member.pk,
-        "invitation": token, "ours_key": key.pk, "gift": gift.pk,
+        "invitation": token, "ours_key": key.pk, "ours_gift": gift.pk,
     }  # fmt: skip
 
 

@@ -71,7 +71,7 @@ class MailAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("what it tells"))
     def told(self, mail: Mail) -> str:
         # A link to somebody's gift is theirs alone.
-        return json.dumps({k: v for k, v in mail.context.items() if k != "link"}, indent=1)
+        return json.dumps({k: v for k, v in mail.context.items() if k != "link"})
 
     @admin.display(description=gettext_lazy("next try"))
     def next_try(self, mail: Mail) -> str:

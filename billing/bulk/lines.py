@@ -193,14 +193,18 @@ def _address(text: str) -> str | _Wrong:
     address = text.strip().lower()
     if not address:
         return _Wrong("email", _("The address is missing."))
-    try:
-        if len(address) > _LONGEST_ADDRESS:
-            raise ValidationError("long")
-        validate_email(address)
-    except ValidationError:
+    if len(address) > _LONGEST_ADDRESS or not _is_address(address):
         reason = _("“%(text)s” is no email address.")
         return _Wrong("email", reason % {"text": _quoted(text)})
     return address
+
+
+def _is_address(text: str) -> bool:
+    try:
+        validate_email(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def _user(value: Any) -> int | _Wrong:

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0008_automatic_top_up"), ("credits", "0013_gifts")]
+    dependencies = [("billing", "0008_automatic_top_up"), ("credits", "0012_gifts")]
     operations = [
         migrations.AddField(
             model_name="purchase",

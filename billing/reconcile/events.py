@@ -1,7 +1,10 @@
 """Events that never arrived, and those that wait for somebody."""
 
+import heapq
 import json
-from typing import Final
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
 
 from django.db.models import Q
 
@@ -10,24 +13,22 @@ from billing.models import Event, StripeCustomer
 from billing.reconcile.run import Run, listed
 
 TYPES_AT_ONCE: Final = 20  # the most that a list of events takes
-
-
-OF_PAYMENTS: Final = "payment_intent."
+KEPT_AT_ONCE: Final = 100
+OF_PAYMENTS: Final = "payment_"
 """Most of these are payment pages', told by their sessions; what saved cards have paid is compared
-by itself, and what they have not the worker asks about."""
+by itself, and what they have not the worker asks about. A card that is gone fails when it is
+charged."""
 
 
 def compare_events(run: Run) -> None:
     """Keep the events that never arrived, then apply all that is open, the oldest first."""
-    types = sorted(name for name in webhooks.HANDLERS if not name.startswith(OF_PAYMENTS))
-    request = stripe_api.client().v1.events.list
-    for first in range(0, len(types), TYPES_AT_ONCE):
-        for page in listed(run, "events", request, types=types[first : first + TYPES_AT_ONCE]):
-            ids = [event["id"] for event in page]
-            known = set(Event.objects.filter(stripe_id__in=ids).values_list("stripe_id", flat=True))
-            for event in page:
-                if event["id"] not in known:
-                    webhooks.keep(event, json.dumps(event))
+    events = _events(run)
+    while some := list(islice(events, KEPT_AT_ONCE)):
+        ids = [event["id"] for event in some]
+        known = set(Event.objects.filter(stripe_id__in=ids).values_list("stripe_id", flat=True))
+        for event in some:
+            if event["id"] not in known:
+                webhooks.keep(event, json.dumps(event))
     still_open = (Event.Status.RECEIVED, Event.Status.FAILED)
     # Stripe lists the newest first, so that among those just kept the last one is the oldest.
     ids = list(
@@ -36,6 +37,21 @@ def compare_events(run: Run) -> None:
     # Twice: a refund that came before its grant fails at first.
     for _ in range(2):
         ids = [event_id for event_id in ids if not _applied(run, event_id)]
+
+
+def _events(run: Run) -> Iterator[dict[str, Any]]:
+    """Those that we handle, as several lists of Stripe's: the newest first of them all."""
+    types = sorted(name for name in webhooks.HANDLERS if not name.startswith(OF_PAYMENTS))
+    lists = [
+        _listed(run, types[first : first + TYPES_AT_ONCE])
+        for first in range(0, len(types), TYPES_AT_ONCE)
+    ]
+    return heapq.merge(*lists, key=lambda event: int(event["created"]), reverse=True)
+
+
+def _listed(run: Run, types: list[str]) -> Iterator[dict[str, Any]]:
+    for page in listed(run, "events", stripe_api.client().v1.events.list, types=types):
+        yield from page
 
 
 def _applied(run: Run, event_id: int) -> bool:

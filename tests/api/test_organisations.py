@@ -302,3 +302,11 @@ def test_fifty_spends_at_once_draw_no_more_than_the_limit(user, acme, member, ma
     statuses = at_once(50, spend)
     assert (statuses.count(201), statuses.count(403)) == (14, 36)
     assert (drawn(), ledger.balance_of(acme.account)) == (98, 902)
+
+
+def test_an_organisation_buys_and_has_no_plan(own, sandbox, unchanged):
+    before = unchanged()
+    answer = own.post("purchases", "plan", credits=500, mode="subscription")
+    assert (answer.status_code, answer.json()["field"]) == (422, "mode")
+    assert (unchanged(), sandbox.requests()) == (before, [])
+    assert own.post("purchases", "once", credits=500).status_code == 201

@@ -10,7 +10,7 @@ from api.refusals import REASONS
 from tests.api.program import schema
 
 pytestmark = pytest.mark.django_db
-LARGEST = 56 * 1024
+LARGEST = 72 * 1024
 """It is sent gzipped, as a fifth of that."""
 
 
@@ -78,7 +78,7 @@ def test_limits_are_those_of_the_settings(client, settings):
 def test_it_is_sent_small_and_found_at_the_foot_of_every_page(client):
     response = client.get("/api/docs", headers={"Accept-Encoding": "gzip"})
     assert response["Content-Encoding"] == "gzip"
-    assert len(response.content) < 11 * 1024
+    assert len(response.content) < 12 * 1024
     assert b"<h1>API reference</h1>" in gzip.decompress(response.content)
     assert '<a href="/api/docs">API</a>' in client.get("/help").text
 

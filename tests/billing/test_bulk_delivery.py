@@ -13,7 +13,7 @@ from accounts.models import Organisation, User
 from billing import giving
 from billing.bulk import delivery, orders, results
 from billing.bulk.lines import Line
-from billing.closing import BeingHandedOut, close_organisation
+from billing.closing import CreditsHeld, close_organisation
 from billing.models import BulkLine, BulkPurchase, Mail, Purchase
 from credits import ledger
 from credits.models import Entry, Gift, Transfer
@@ -292,18 +292,6 @@ def test_whoever_is_gone_by_then_is_told_of(acme):
     assert (ledger.balance_of(ann), ledger.balance_of(acme.account)) == (10, 20)
 
 
-def test_an_organisation_is_not_closed_over_what_it_has_paid_to_hand_out(acme):
-    paid(acme, [Line(1, 10, "x@example.com")])
-    with pytest.raises(BeingHandedOut):
-        close_organisation(acme.pk, by=acme.made_by)
-    acme.account.refresh_from_db()
-    assert acme.account.closed_at is None
-    assert deliver_all() == 1
-    assert Gift.objects.get().recipient == "x@example.com"
-    close_organisation(acme.pk, by=acme.made_by)
-    assert Gift.objects.get().status == "cancelled"
-
-
 def test_who_closes_the_account_is_off_the_lists(acme):
     ann = somebody("ann")
     other = EmailAddress.objects.create(user=ann, email="Ann@Other.example", verified=False)
@@ -313,3 +301,15 @@ def test_who_closes_the_account_is_off_the_lists(acme):
     assert sorted(BulkLine.objects.values_list("email", flat=True)) == ["", "", "x@example.com"]
     orders.forget_recipient(acme.account)
     assert set(BulkLine.objects.values_list("email", flat=True)) == {""}
+
+
+def test_an_organisation_that_still_hands_out_is_not_closed(acme, sandbox):
+    owner = User.objects.get(memberships__organisation=acme)
+    bulk = paid(acme, [Line(1, 500, "ann@example.com")])
+    with pytest.raises(CreditsHeld):
+        close_organisation(acme.pk, by=owner)
+    assert deliver_all() == 1
+    assert statuses(bulk) == [(1, "sent", "")]
+    close_organisation(acme.pk, by=owner)
+    acme.account.refresh_from_db()
+    assert acme.account.closed_at is not None

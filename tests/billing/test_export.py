@@ -37,7 +37,7 @@ pytestmark = pytest.mark.django_db
 URL = "/dashboard/account/export"
 DAY = datetime(2026, 1, 31, tzinfo=UTC)
 LISTS = [
-    "purchases", "redemptions", "top_ups", "top_up_consents", "subscriptions", "plan_changes",
+    "purchases", "top_ups", "top_up_consents", "redemptions", "subscriptions", "plan_changes",
     "charges", "disputes", "refunds", "entries", "lots", "holds", "transfers", "gifts",
     "gifts_received", "adjustments", "api_keys", "api_key_spending", "memberships",
     "drawn_on_organisations", "invitations_sent", "usage_events", "mails", "stripe_events",

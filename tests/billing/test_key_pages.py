@@ -132,11 +132,11 @@ def test_it_asks_as_little_of_the_database_for_many_as_for_one(
 ):
     make(ada, limit_credits=5, limit_period="day")
     browser.get(LIST)
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(5):
         browser.get(LIST)
     for _ in range(9):
         make(ada, limit_credits=5, limit_period="day")
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(5):
         browser.get(LIST)
 
 

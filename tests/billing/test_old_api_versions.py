@@ -84,6 +84,8 @@ def objects_of(sandbox, name: str) -> list[dict[str, Any]]:
         "charge.dispute.": "dispute",
         "charge.": "charge",
         "refund.": "refund",
+        "payment_intent.": "payment_intent",
+        "payment_method.": "payment_method",
     }
     return sandbox.objects(next(kinds[start] for start in kinds if name.startswith(start)))[::-1]
 
@@ -98,13 +100,17 @@ def test_every_handler_takes_the_old_shape(client, user, sandbox, buy, name):
         sandbox.refund(session["id"], 95)
         sandbox.dispute(session["id"], 95)
 
-    for found in objects_of(sandbox, name):
+    objects = objects_of(sandbox, name)
+    assert objects
+    # A payment page's intents are told by its session, and its cards are not kept.
+    status = "ignored" if name.startswith("payment_") else "done"
+    for found in objects:
         response = post(client, old(name, found))
-        assert (response.status_code, response.json()) == (200, {"status": "done"})
+        assert (response.status_code, response.json()) == (200, {"status": status})
     # 95 of 475 cents are a fifth, refunded and withdrawn.
     is_about_charge = name.startswith(("charge.", "refund."))
     assert ledger.balance_of(user) == (600 if is_about_charge else 1000)
-    assert not Event.objects.exclude(status="done").exists()
+    assert not Event.objects.exclude(status__in=["done", status]).exists()
 
 
 def test_a_plan_is_stored_the_same(client, sandbox, buy):

@@ -21,7 +21,7 @@ from credits.errors import InsufficientCredits
 from credits.models import Entry
 from tests.sandbox import Sandbox
 from tests.shop import Shop
-from tests.stripe_events import event, post
+from tests.stripe_events import event, post, session_of
 
 pytestmark = pytest.mark.django_db
 
@@ -712,3 +712,77 @@ def test_somebody_elses_card_is_never_kept(shop, other_user):
     payload["data"]["object"]["metadata"]["user_id"] = str(other_user.pk)
     post(shop.client, payload)  # what is fetched counts, not what it says
     assert not TopUp.objects.filter(user=other_user).exists()
+
+
+def test_a_page_that_opens_when_the_time_is_over_is_closed_again(ready, asked, monkeypatch):
+    open_session = stripe_api.keyed_call
+
+    def slowly(*args, **fields):
+        session = open_session(*args, **fields)
+        later(ready, hours=25)
+        topup_charges.run_due()
+        return session
+
+    with monkeypatch.context() as slow:
+        slow.setattr(stripe_api, "keyed_call", slowly)
+        with pytest.raises(topup_charges.NotPayable):
+            topup_charges.pay_page(asked)
+    sessions = ready.sandbox.objects("checkout.session")
+    (status,) = [one["status"] for one in sessions if one["mode"] == "payment"]
+    assert (status, charges(ready)) == ("expired", [("expired", PRICE)])
+
+
+def test_a_page_that_is_paid_beside_the_saved_card_is_looked_at(ready):
+    topup_charges.run_due()
+    purchase = Purchase.objects.get()
+    session = session_of(purchase, payment_intent="pi_of_the_page")
+    payload = event("checkout.session.completed", session)
+    assert post(ready.client, payload).status_code == 200
+    purchase.refresh_from_db()
+    assert Event.objects.get(stripe_id=payload["id"]).status == "quarantined"
+    assert (purchase.status, purchase.stripe_session_id, ready.stands) == ("paid", None, (650, 0))
+
+
+def test_a_cap_that_is_raised_after_a_decline_is_not_slept_through(ready):
+    topup_charges.run_due()
+    spend_all(ready)
+    ready.sandbox.charges_go("decline")
+    topup_charges.run_due()
+    turn_on(ready.user, Terms(200, 500, PRICE))
+    later(ready, hours=2)
+    assert topup_charges.run_due() == 0
+    assert mailed("top_up_cap") == ["top_up_cap"]
+    turn_on(ready.user, Terms(200, 500, 3 * PRICE))
+    assert topup_charges.run_due() == 0  # a card that was declined has its hour
+    later(ready, hours=2)
+    assert topup_charges.run_due() == 1
+    assert taken(ready.sandbox) == [PRICE, PRICE]
+
+
+def test_who_is_locked_out_is_not_charged(ready):
+    User.objects.update(is_active=False)
+    assert topup_charges.run_due() == 0
+    assert (charges(ready), taken(ready.sandbox)) == ([], [])
+
+
+def test_late_news_of_another_charge_charges_no_card_beside_a_page(ready):
+    ready.sandbox.charges_go("decline", "authenticate")
+    topup_charges.run_due()
+    declined = Purchase.objects.get()
+    later(ready, hours=2)
+    topup_charges.run_due()
+    page = Purchase.objects.get(status="pending")
+    topup_charges.pay_page(page)
+    (intent,) = [
+        one
+        for one in ready.sandbox.objects("payment_intent")
+        if one["id"] == declined.stripe_payment_id
+    ]
+    late = intent | {"status": "succeeded", "amount_received": PRICE}
+    assert post(ready.client, event("payment_intent.succeeded", late)).status_code == 200
+    spend_all(ready)
+    topup_charges.run_due()
+    sessions = {one["id"]: one["status"] for one in ready.sandbox.objects("checkout.session")}
+    page.refresh_from_db()
+    assert (sessions[page.stripe_session_id], page.status) == ("expired", "expired")
+    assert taken(ready.sandbox) == []

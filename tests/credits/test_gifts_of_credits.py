@@ -3,6 +3,7 @@
 import random
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import connection, transaction
@@ -14,6 +15,7 @@ from credits.models import Entry, Lot, Transfer, Wallet
 from tests.credits.test_expiry import pass_time
 
 pytestmark = pytest.mark.django_db
+ORIGINS = Path(ledger.__file__).parent / "sql" / "0012_origins.sql"
 
 
 def made(count: int) -> list[Wallet]:
@@ -367,3 +369,21 @@ def test_refunds_claims_and_deliveries_at_once_wait_for_nobody_in_a_circle(at_on
     on_the_way = sum(Transfer.objects.filter(to_wallet=None).values_list("amount", flat=True))
     refunds = Entry.objects.filter(kind="refund").values_list("amount", "owed")
     assert balance - owed + on_the_way == 3000 - sum(owed - amount for amount, owed in refunds)
+
+
+# What was given before lots knew where they began
+
+
+def test_lots_of_before_are_told_where_they_began(three):
+    ada, bob, cleo = three
+    buy(ada, 30, "soon", expires_at=timezone.now() + timedelta(days=3))
+    buy(ada, 50, "later")
+    give(ada, bob, 40, "a")  # of both
+    give(bob, cleo, 35, "b", regift=True)  # and on
+    ledger.receive(ada, ledger.send(ada, 20, key="c"), key="back")
+    known = sorted(Lot.objects.values_list("pk", "origin_wallet_id", "origin_lot_id"))
+    assert sum(lot is not None for _pk, _wallet, lot in known) == 5
+    Lot.objects.update(origin_wallet_id=None, origin_lot_id=None)
+    with connection.cursor() as cursor:
+        cursor.execute(ORIGINS.read_text())
+    assert sorted(Lot.objects.values_list("pk", "origin_wallet_id", "origin_lot_id")) == known

@@ -19,7 +19,10 @@ ATTRIBUTES = re.compile(
 )
 WORD = re.compile(r"[^\W\d_]{2,}")
 # Names, and what is the same in every language.
-NO_WORDS = {"JSON", "UTC"}
+NO_WORDS = {
+    *("JSON", "UTC"),
+    r"placeholder='ada@example.com, 100\ngrace@example.com, 250'",
+}
 # Where a text of Python's is for people: arguments by name, and by place.
 NAMED = {
     *("description", "empty_label", "help_text", "label", "search_help_text", "subtitle", "title"),

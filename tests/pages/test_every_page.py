@@ -54,6 +54,9 @@ NO_PAGES = {
     "admin/billing/promotion/<int:promotion_id>/codes.csv": "a file",
     "admin/billing/event/<int:event_id>/replay/": "a button",
     "admin/credits/gift/<uuid:gift_id>/cancel/": "a button",
+    "dashboard/organisations/<int:organisation_id>/bulk/<uuid:bulk_id>/order": "a button",
+    "dashboard/organisations/<int:organisation_id>/bulk/<uuid:bulk_id>/progress": "JSON",
+    "dashboard/organisations/<int:organisation_id>/bulk/<uuid:bulk_id>/results.csv": "a file",
     "admin/billing/event/<int:event_id>/settle/": "a button",
     "admin/outgoing/endpoint/<int:pk>/test/": "a button",
     "admin/outgoing/message/<str:message_id>/again/": "a button",
@@ -103,6 +106,8 @@ class AnyNumber(dict[str, str]):
     """Makes an address of what an address is made of."""
 
     def __missing__(self, name: str) -> str:
+        if name.startswith("bulk_"):
+            return UUID
         others = {"off": "/alerts/off/1", "reset": "1-1", "gift": UUID, **dict.fromkeys(ROWS, UUID)}
         return others.get(name, "1")
 

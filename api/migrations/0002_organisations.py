@@ -34,5 +34,5 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(condition=models.Q(('is_over', False)), fields=['hold'], name='api_memberhold_open')],
             },
         ),
-        migrations.RunSQL((SQL / "0003_organisations.sql").read_text()),
+        migrations.RunSQL((SQL / "0002_organisations.sql").read_text()),
     ]

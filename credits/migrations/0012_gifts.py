@@ -61,7 +61,8 @@ class Migration(migrations.Migration):
                 name="credits_lot_origin",
             ),
         ),
-        migrations.RunSQL((SQL / "0013_gifts.sql").read_text()),
+        migrations.RunSQL((SQL / "0012_gifts.sql").read_text()),
+        migrations.RunSQL((SQL / "0012_origins.sql").read_text()),
         migrations.CreateModel(
             name='Gift',
             fields=[

@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     atomic = False  # so that nobody's booking waits while the index is built
 
-    dependencies = [("credits", "0013_gifts")]
+    dependencies = [("credits", "0012_gifts")]
     operations = [
         AddIndexConcurrently(
             "entry",
