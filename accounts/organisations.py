@@ -16,6 +16,7 @@ from uuid import UUID
 from allauth.account.models import EmailAddress
 from django.db import connection, models, transaction
 from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts import closing, limits
@@ -297,7 +298,9 @@ def invite(
 
 
 def _confirmed_by(email: str) -> QuerySet[EmailAddress]:
-    return EmailAddress.objects.filter(email__iexact=email, verified=True)
+    # Not `iexact`, which compares capitals: those of some letters are those of others.
+    confirmed = EmailAddress.objects.filter(verified=True)
+    return confirmed.annotate(address=Lower("email")).filter(address=email)
 
 
 @transaction.atomic

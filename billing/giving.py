@@ -18,7 +18,7 @@ from accounts.models import User
 from billing import mails
 from billing.models import Charge, Mail, Purchase
 from credits import gifts, ledger
-from credits.models import Entry, Gift, Kind, Wallet
+from credits.models import Entry, Gift, Kind
 
 UNDER_WAY = ("needs_response", "under_review", "warning_needs_response", "warning_under_review")
 """How a dispute stands that may still take the payment back."""
@@ -83,13 +83,10 @@ def send_bought(purchase: Purchase) -> None:
         )
 
 
-def hand_out(wallet: Wallet, lines: Sequence[gifts.Line], *, of: str, note: str) -> None:
-    """Send what a grant has brought to many who have no account, and mail the links.
-
-    All or nothing. Raises what `gifts.send_many` does.
-    """
+def hand_out(sender: User, parcels: Sequence[gifts.Parcel]) -> None:
+    """Make gifts of what was sent to many who have no account, and mail the links."""
     told = []
-    for gift, token in gifts.send_many(wallet, lines, of=of, note=note):
+    for gift, token in gifts.make_many(sender, parcels):
         reader = {"email": gift.recipient, "language": gift.sender.language}
         context = {**reader, "credits": gift.credits, **_link(gift, token)}
         told.append((gift.sender, _key(gift), context))

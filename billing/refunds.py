@@ -77,7 +77,8 @@ class Payment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a refund would do: `credits` leave, of which `spent` are gone already.
+    """What a refund would do: `credits` leave, of which `spent` are gone already. What was given
+    away and is fetched back is not gone.
 
     Where other credits that were paid for don't make up for those, the customer owes them.
     """
@@ -164,7 +165,8 @@ def _try(payment: Payment, part: str, left: int) -> Outcome:
     user, fetched = payment.purchase.user, payment.fetched
     # What Stripe has refunded and not told yet is as good as gone.
     settle_charge(replace(fetched, at=stripe_api.database_time()))
-    lots = [_lot_of(grant) for grant in grants_of(payment.purchase, payment.entry.key)]
+    grants = grants_of(payment.purchase, payment.entry.key)
+    lots = [_lot_of(grant) for grant in grants]
     unspent = [_unspent(lot) for lot in lots]
     if part == Part.UNSPENT:
         left = min(left, _unspent_money(lots, unspent, fetched))
@@ -175,11 +177,13 @@ def _try(payment: Payment, part: str, left: int) -> Outcome:
     settle_charge(replace(fetched, at=stripe_api.database_time(), charge=charge))
     after = ledger.standing(user)
     owed = after.owed - before.owed
-    credits = before.available - after.available + owed
+    credits = sum(_lot_of(grant).revoked for grant in grants) - sum(lot.revoked for lot in lots)
+    # What the customer's own balance doesn't account for comes back from who was given it.
+    given = credits - (before.available - after.available + owed)
     return Outcome(
         amount=left,
         credits=credits,
-        spent=max(0, credits - sum(unspent)),
+        spent=max(0, credits - sum(unspent) - given),
         owed=owed,
         after=after.available,
     )
@@ -190,14 +194,16 @@ def _lot_of(grant: Entry) -> Lot:
 
 
 def _unspent(lot: Lot) -> int:
-    """What is there of a grant, and was not claimed before: it may have been given back, too."""
+    """What is there of a grant, and was not claimed before: it may have been given back, too, or
+    have been given to somebody and come back."""
     back = Entry.objects.filter(
         wallet=lot.wallet_id, kind=Kind.RESTORAL, about_id=lot.entry_id
     ).values_list("pk", flat=True)
+    opened = Lot.objects.filter(wallet=lot.wallet_id, entry_id__in=[lot.entry_id, *back])
+    ids = list(opened.values_list("pk", flat=True))
+    is_of_it = Q(pk__in=ids) | Q(origin_wallet_id=lot.wallet_id, origin_lot_id__in=ids)
     is_there = Q(expires_at=None) | Q(expires_at__gt=Now())
-    lots = Lot.objects.filter(
-        is_there, wallet=lot.wallet_id, entry_id__in=[lot.entry_id, *back], is_open=True
-    )
+    lots = Lot.objects.filter(is_of_it, is_there, wallet=lot.wallet_id, is_open=True)
     remaining = lots.aggregate(sum=Coalesce(Sum("remaining"), 0))["sum"]
     return min(int(remaining), lot.amount - lot.revoked)
 

@@ -22,14 +22,14 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Count, QuerySet, Sum
-from django.db.models.functions import Now
+from django.db.models.functions import Lower, Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts import closing
 from accounts.models import User
 from credits import errors, ledger
-from credits.models import Gift, Transfer, Wallet
+from credits.models import Gift, Transfer
 
 LONGEST_MESSAGE: Final = 500
 DAY: Final = timedelta(days=1)
@@ -285,35 +285,30 @@ def forget_unpaid() -> None:
 
 
 @dataclass(frozen=True)
-class Line:
-    """So many credits for whoever has an address, once under the key."""
+class Parcel:
+    """Credits on their way, by `transfer`, for whoever has an address."""
 
     recipient: str
-    credits: int
-    key: str
+    transfer: Transfer
 
 
-def send_many(
-    wallet: Wallet, lines: Sequence[Line], *, of: str, note: str
-) -> list[tuple[Gift, str]]:
-    """Send out of what a grant brought, the one with the key `of`, all lines or none.
+def make_many(sender: User, parcels: Sequence[Parcel]) -> list[tuple[Gift, str]]:
+    """Have what `ledger.deliver` has sent to nobody yet claimed by whom it is for.
 
-    Call it in a transaction. Neither caps nor the age of credits count: they were bought for this.
-    Answers the gifts, each with what its link ends with; one that was sent before keeps the link
-    that was told then. Raises what `ledger.send_each` does.
+    Call it in the transaction that sends. Neither caps nor the age of credits count: they were
+    bought for this. Answers the gifts, each with what its link ends with; one that was made before
+    keeps the link that was told then.
     """
-    parcels = [ledger.Parcel(line.credits, line.key) for line in lines]
-    entries = ledger.send_each(wallet, parcels, of=of, note=note)
     sent = []
-    for line, entry_id in zip(lines, entries, strict=True):
-        token = secrets.token_urlsafe(32)
+    for parcel in parcels:
+        token, transfer = secrets.token_urlsafe(32), parcel.transfer
         gift = Gift(
-            id=uuid.uuid5(uuid.NAMESPACE_URL, f"{wallet.pk}:{line.key}"),
-            sender=wallet.user,
-            wallet=wallet,
-            recipient=line.recipient,
-            credits=line.credits,
-            entry_id=entry_id,
+            id=uuid.uuid5(uuid.NAMESPACE_URL, f"{transfer.wallet_id}:{transfer.entry_id}"),
+            sender=sender,
+            wallet_id=transfer.wallet_id,
+            recipient=parcel.recipient,
+            credits=transfer.amount,
+            entry_id=transfer.entry_id,
         )
         _open(gift, token)
         sent.append((gift, token))
@@ -334,9 +329,9 @@ def gift_of(token: str) -> Gift:
 
 def is_for(gift: Gift, user: User) -> bool:
     """Whether the gift's address is one that the user has confirmed."""
-    return EmailAddress.objects.filter(
-        user=user, verified=True, email__iexact=gift.recipient
-    ).exists()
+    # Not `iexact`, which compares capitals: those of some letters are those of others.
+    confirmed = EmailAddress.objects.filter(user=user, verified=True)
+    return confirmed.annotate(address=Lower("email")).filter(address=gift.recipient).exists()
 
 
 def claim_gift(user: User, token: str) -> Gift:

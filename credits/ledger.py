@@ -497,9 +497,9 @@ def receive(
 
 @dataclass(frozen=True)
 class Line:
-    """So many credits for a wallet, once under the key."""
+    """So many credits for a wallet, or (`None`) for nobody yet, once under the key."""
 
-    wallet_id: int
+    wallet_id: int | None
     credits: int
     key: str
 
@@ -509,14 +509,16 @@ def deliver(
 ) -> list[Transfer]:
     """Move credits of one grant, with the key `of`, to many wallets: each line is a gift received.
 
-    All or nothing; up to `MOST_LINES` in one statement. A line's key stands for it in both wallets,
-    and a line that was delivered before is not delivered again. Answers the lines' transfers, in
-    their order. Raises `NotGiftable`, `CreditsOwed`, `UnknownGrant`, `InvalidTerms`.
+    What is for nobody yet stays on its way, to be received like anything sent. All are booked in
+    the order of the lines, or nothing is; up to `MOST_LINES` in one statement. A line's key stands
+    for it in both wallets, and a line that was delivered before is not delivered again. Answers the
+    lines' transfers, in their order. Raises `NotGiftable`, `CreditsOwed`, `UnknownGrant`,
+    `InvalidTerms`.
     """
     if not 0 < len(lines) <= MOST_LINES:
         raise errors.InvalidTerms(f"{len(lines)} lines; 1 to {MOST_LINES} are delivered at once.")
     (sent,) = run(
-        "SELECT credits_deliver(%s, %s, %s, %s, %s, %s, %s)",
+        "SELECT credits_deliver(%s, %s, %s::bigint[], %s, %s, %s, %s)",
         [
             wallet.pk,
             of,
@@ -533,45 +535,6 @@ def deliver(
         for transfer in Transfer.objects.filter(wallet=wallet, entry_id__in=sent)
     }
     return [made[entry_id] for entry_id in sent]
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """So many credits for nobody yet, once under the key."""
-
-    credits: int
-    key: str
-
-
-def send_each(
-    wallet: Wallet, parcels: Sequence[Parcel], *, of: str, note: str = "", actor: User | None = None
-) -> list[int]:
-    """Move credits of one grant, with the key `of`, into escrow, each parcel by itself.
-
-    All or nothing, in one statement; a parcel that was sent before is not sent again. Answers the
-    ids of their entries, in their order. Raises `NotGiftable`, `CreditsOwed`, `UnknownGrant`,
-    `InvalidTerms`.
-    """
-    if not 0 < len(parcels) <= MOST_LINES:
-        raise errors.InvalidTerms(f"{len(parcels)} parcels; 1 to {MOST_LINES} are sent at once.")
-    (sent,) = run(
-        """
-        SELECT array_agg((given.entry).id ORDER BY given.place) FROM (
-            SELECT place, credits_give(
-                %s, amount, key, %s, %s, %s, interval '0', false, ARRAY[]::text[]) AS entry
-            FROM unnest(%s::bigint[], %s::text[]) WITH ORDINALITY AS parcel (amount, key, place)
-        ) AS given""",
-        [
-            wallet.pk,
-            note,
-            actor and actor.pk,
-            of,
-            [_positive(parcel.credits) for parcel in parcels],
-            [_checked(parcel.key) for parcel in parcels],
-        ],
-        sum(parcel.credits for parcel in parcels),
-    )
-    return list(sent)
 
 
 def lock(wallets: Iterable[Wallet]) -> None:

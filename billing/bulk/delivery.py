@@ -6,7 +6,7 @@ booked under a key of its own, once.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -113,12 +113,13 @@ def _deliver_chunk(bulk: BulkPurchase) -> int:
     wallets = ledger.wallets_of({*users.values(), account.pk})
     sender = wallets[account.pk]
     sender.user = account
-    at_once = [Sending(line, wallets[users[line.pk]]) for line in lines if line.pk in users]
-    to_claim = [Sending(line, None) for line in lines if line.pk not in users and line.email]
+    sendings = [
+        Sending(line, wallets[users[line.pk]] if line.pk in users else None)
+        for line in lines
+        if line.pk in users or line.email
+    ]
     refused = {line.pk: Reason.NO_USER for line in lines if line.pk not in users and not line.email}
-    # Those first: whatever is locked then is locked in its order.
-    refused |= _send_all_or_each(bulk, sender, at_once, _deliver)
-    refused |= _send_all_or_each(bulk, sender, to_claim, _give)
+    refused |= _send_all_or_each(bulk, sender, sendings)
     for line in lines:
         line.reason = refused.get(line.pk, "")
         line.status = Status.NOT_SENT if line.reason else Status.SENT
@@ -145,11 +146,8 @@ def _users_of(lines: Sequence[BulkLine]) -> dict[int, int]:
     return {pk: user_id for pk, user_id in named.items() if user_id in open_ids}
 
 
-Send = Callable[[BulkPurchase, Wallet, Sequence[Sending]], None]
-
-
 def _send_all_or_each(
-    bulk: BulkPurchase, sender: Wallet, sendings: Sequence[Sending], send: Send
+    bulk: BulkPurchase, sender: Wallet, sendings: Sequence[Sending]
 ) -> dict[int, Reason]:
     """Send them together, or, where too little is left for all, each that there is enough for.
 
@@ -159,7 +157,7 @@ def _send_all_or_each(
     if not sendings:
         return {}
     try:
-        send(bulk, sender, sendings)
+        _send(bulk, sender, sendings)
     except (errors.NotGiftable, errors.CreditsOwed):
         pass
     else:
@@ -169,7 +167,7 @@ def _send_all_or_each(
     refused = {}
     for one in sendings:
         try:
-            send(bulk, sender, [one])
+            _send(bulk, sender, [one])
         except errors.NotGiftable:
             refused[one.line.pk] = Reason.NO_CREDITS
         except errors.CreditsOwed:
@@ -177,38 +175,29 @@ def _send_all_or_each(
     return refused
 
 
-def _deliver(bulk: BulkPurchase, sender: Wallet, sendings: Sequence[Sending]) -> None:
-    ledger.deliver(
+def _send(bulk: BulkPurchase, sender: Wallet, sendings: Sequence[Sending]) -> None:
+    # In the order of the list whichever way they go: by another one the organisation's history
+    # would tell who has an account.
+    transfers = ledger.deliver(
         sender,
         [
-            ledger.Line(one.wallet.pk, one.line.credits, one.line.key)
+            ledger.Line(one.wallet.pk if one.wallet else None, one.line.credits, one.line.key)
             for one in sendings
-            if one.wallet
         ],
         of=bulk.grant_key,
         note=_note(bulk),
     )
-    mails.tell_each(
-        "bulk_received",
-        [
-            (
-                User(pk=one.wallet.user_id),
-                one.line.key,
-                {"credits": one.line.credits, "sender": bulk.organisation.name},
-            )
-            for one in sendings
-            if one.wallet
-        ],
-    )
-
-
-def _give(bulk: BulkPurchase, sender: Wallet, sendings: Sequence[Sending]) -> None:
-    giving.hand_out(
-        sender,
-        [gifts.Line(one.line.email, one.line.credits, one.line.key) for one in sendings],
-        of=bulk.grant_key,
-        note=_note(bulk),
-    )
+    told, parcels = [], []
+    for one, transfer in zip(sendings, transfers, strict=True):
+        if one.wallet is None:
+            parcels.append(gifts.Parcel(one.line.email, transfer))
+        else:
+            context = {"credits": one.line.credits, "sender": bulk.organisation.name}
+            told.append((User(pk=one.wallet.user_id), one.line.key, context))
+    if told:
+        mails.tell_each("bulk_received", told)
+    if parcels:
+        giving.hand_out(sender.user, parcels)
 
 
 def _note(bulk: BulkPurchase) -> str:

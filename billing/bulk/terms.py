@@ -310,6 +310,9 @@ def settle(found: Mapping[str, Any] | None) -> None:
             f"{purchase.total} {purchase.currency}.",
             purchase,
         )
+    if found["status"] in ("open", "paid") and found.get("pre_payment_credit_notes_amount"):
+        # What they leave nothing of is "paid", too.
+        raise Quarantined("Credit notes have lowered what was to pay for it.", purchase)
     if RANK.get(str(found["status"]), 0) < RANK.get(invoice.status, 0):
         return
     _record(invoice, found)

@@ -241,7 +241,8 @@ BEGIN
 END $$;
 
 -- Of what one grant brought, to many wallets: each line as if it were sent and received, under its key on
--- both sides. All or nothing. Answers each line's entry in the sender's wallet, in the order of the lines.
+-- both sides; one whose wallet is NULL is sent alone. All or nothing. Answers each line's entry in the
+-- sender's wallet, in the order of the lines, in which they are booked as well.
 CREATE FUNCTION credits_deliver(
     p_wallet bigint, p_of text, p_to bigint[], p_amounts bigint[], p_keys text[], p_note text,
     p_actor bigint
@@ -255,17 +256,20 @@ DECLARE
     v_lots bigint[];
     v_entry credits_entry;
     v_arrived credits_entry;
+    is_new boolean;
     v_sent bigint[] := '{}';
 BEGIN
-    PERFORM credits_lock_all(p_to || p_wallet);
+    PERFORM credits_lock_all(array_remove(p_to, NULL) || p_wallet);
     v_time := clock_timestamp();
     v_wallet := credits_settle(credits_lock(p_wallet), v_time);
     v_lot := credits_lot_of(p_wallet, p_of);
     v_roots := credits_roots(p_wallet, v_lot.entry_id);
     FOR v_line IN 1 .. cardinality(p_to) LOOP
         v_entry := credits_replay(p_wallet, p_keys[v_line], 'gift_sent', -p_amounts[v_line]);
-        IF v_entry.id IS NOT NULL THEN
-            IF NOT EXISTS (
+        is_new := v_entry.id IS NULL;
+        IF NOT is_new THEN
+            -- What was sent alone may have arrived anywhere by now.
+            IF p_to[v_line] IS NOT NULL AND NOT EXISTS (
                 SELECT FROM credits_transfer
                 WHERE wallet_id = p_wallet AND entry_id = v_entry.id AND to_wallet_id = p_to[v_line]
             ) THEN
@@ -276,6 +280,9 @@ BEGIN
             PERFORM credits_check_gift(v_wallet, p_amounts[v_line], v_lots);
             v_entry := credits_leave(
                 v_wallet, 'gift_sent', p_amounts[v_line], v_lots, p_keys[v_line], NULL, p_note, p_actor);
+        END IF;
+        v_sent := v_sent || v_entry.id;
+        IF is_new AND p_to[v_line] IS NOT NULL THEN
             v_taker := credits_settle(credits_lock(p_to[v_line]), v_time);
             v_arrived := credits_arrive(
                 v_taker, CASE WHEN v_taker.id = p_wallet THEN 'gift_returned' ELSE 'gift_received' END,
@@ -283,7 +290,6 @@ BEGIN
                     WHEN p_wallet THEN ':back' ELSE '' END, NULL, p_note, p_actor);
             PERFORM credits_repay(v_taker.id, v_taker.owed, v_arrived.id::text, v_arrived.id);
         END IF;
-        v_sent := v_sent || v_entry.id;
     END LOOP;
     RETURN v_sent;
 END $$;

@@ -264,6 +264,10 @@ def test_who_is_invited_joins_on_the_terms_of_the_invitation(ada, bob, acme):
 def test_only_whose_address_it_is_accepts(ada, bob, acme):
     _, token = invite(acme, ada)
     refused(OtherAddress, lambda: organisations.accept(somebody("eve"), token))
+    # PostgreSQL writes the i without a dot as I, like the other one.
+    _, token_of_mike = invite(acme, ada, "mike@example.com")
+    mike = somebody("m\N{LATIN SMALL LETTER DOTLESS I}ke")
+    refused(OtherAddress, lambda: organisations.accept(mike, token_of_mike))
     EmailAddress.objects.filter(user=bob).update(verified=False)
     refused(OtherAddress, lambda: organisations.accept(bob, token))
     # Under a verified address of theirs, which is another than they sign in by.

@@ -169,6 +169,19 @@ def test_voided_after_handing_out_whoever_loses_by_it_is_told(acme, shop):
     assert Entry.objects.get(wallet__user=bob, amount=-200).note
 
 
+def test_what_credit_notes_have_settled_grants_nothing(acme, shop):
+    """Stripe calls an invoice paid as well where a credit note left nothing of it to pay."""
+    approve(acme)
+    bill(acme)
+    (real,) = shop.sandbox.objects("invoice")
+    noted = real | {"status": "paid", "pre_payment_credit_notes_amount": 475}
+    with pytest.raises(webhooks.Quarantined):
+        terms.settle(noted)
+    assert shop.stands == (0, 0)
+    assert Purchase.objects.get().status == "pending"
+    assert BulkPurchase.objects.get().status == "ordered"
+
+
 def test_written_off_and_paid_after_all(acme, shop):
     approve(acme, credit_limit=475)
     invoice = bill(acme)

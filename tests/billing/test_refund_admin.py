@@ -7,18 +7,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from billing import refunds
+from billing import giving, refunds
 from billing.clawback import Fetched, settle_charge
 from billing.models import Purchase, Refund
 from billing.refunds import CannotRefund, Payment
+from billing.stripe_api import Clock
 from credits import ledger
-from credits.models import Entry
+from credits.models import Entry, Gift
 from tests.second_step import StaffClient
 from tests.shop import bonus_for
 from tests.stripe_events import metadata_of
@@ -106,6 +108,36 @@ def test_from_the_page_to_the_credits(shop, desk, staff):
     shop.tell()
     assert shop.stands == (0, 0)
     assert "All of it was refunded before" in text_of(desk.get(url))
+
+
+def test_what_was_given_and_came_back_is_unspent(shop):
+    purchase = shop.buy()
+    send_gift(shop.user, 200)
+    giving.cancel(Gift.objects.get())
+    found = outcome_of(purchase, "unspent")
+    assert (found.amount, found.credits, found.spent, found.owed, found.after) == (
+        475, 500, 0, 0, 0,
+    )  # fmt: skip
+
+
+def test_what_is_given_is_fetched_back_and_neither_spent_nor_made_up_for(shop):
+    purchase = shop.buy()
+    send_gift(shop.user, 400)
+    found = outcome_of(purchase, "all")
+    assert (found.amount, found.credits, found.spent, found.owed, found.after) == (
+        475, 500, 0, 0, 0,
+    )  # fmt: skip
+    assert Gift.objects.get().status == "open"
+
+
+def send_gift(user: User, credits: int) -> None:
+    EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+    giving.send(user, "bob@example.com", credits, message="", request_id=uuid.uuid4())
+
+
+def outcome_of(purchase: Purchase, part: str) -> refunds.Outcome:
+    entry = Entry.objects.get(key=f"purchase:{purchase.pk}")
+    return refunds.outcome(refunds.find_payment(entry, Clock()), part)
 
 
 def test_the_unspent_part(shop, desk):

@@ -178,6 +178,15 @@ def test_only_who_has_confirmed_the_address_may_claim(ada, bob, other_user):
     assert gifts.claim_gift(bob, token).status == "claimed"
 
 
+def test_an_address_that_is_alike_only_in_capitals_is_another(ada, other_user):
+    """PostgreSQL writes the i without a dot as I, like the other one."""
+    gift, token = send(ada, to="mike@example.com")
+    confirm(other_user, "m\N{LATIN SMALL LETTER DOTLESS I}ke@example.com")
+    with pytest.raises(gifts.NotForThem):
+        gifts.claim_gift(other_user, token)
+    assert Gift.objects.get(pk=gift.pk).status == "open"
+
+
 def test_a_cancelled_gift_is_back_once(ada, bob, staff):
     gift, token = send(ada)
     assert gifts.cancel_gift(gift).status == "cancelled"
