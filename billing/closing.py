@@ -40,7 +40,7 @@ class CreditsOwed(Exception):
 
 
 class CreditsHeld(Exception):
-    """Credits of the organisation are held for work that is not done yet, or being handed out."""
+    """Credits of the organisation are held for work that is not done yet."""
 
 
 class PaymentUnderWay(Exception):
@@ -83,8 +83,7 @@ def _check_settled(account: User) -> None:
     standing = ledger.standing(account)
     if standing.owed:
         raise CreditsOwed
-    under_way = BulkPurchase.objects.filter(status=BulkPurchase.Status.DELIVERING)
-    if standing.held or under_way.filter(organisation=account.pk).exists():
+    if standing.held:
         raise CreditsHeld
 
 

@@ -13,7 +13,7 @@ from accounts.models import Organisation, User
 from billing import giving
 from billing.bulk import delivery, orders, results
 from billing.bulk.lines import Line
-from billing.closing import CreditsHeld, close_organisation
+from billing.closing import BeingHandedOut, close_organisation
 from billing.models import BulkLine, BulkPurchase, Mail, Purchase
 from credits import ledger
 from credits.models import Entry, Gift, Transfer
@@ -301,15 +301,3 @@ def test_who_closes_the_account_is_off_the_lists(acme):
     assert sorted(BulkLine.objects.values_list("email", flat=True)) == ["", "", "x@example.com"]
     orders.forget_recipient(acme.account)
     assert set(BulkLine.objects.values_list("email", flat=True)) == {""}
-
-
-def test_an_organisation_that_still_hands_out_is_not_closed(acme, sandbox):
-    owner = User.objects.get(memberships__organisation=acme)
-    bulk = paid(acme, [Line(1, 500, "ann@example.com")])
-    with pytest.raises(CreditsHeld):
-        close_organisation(acme.pk, by=owner)
-    assert deliver_all() == 1
-    assert statuses(bulk) == [(1, "sent", "")]
-    close_organisation(acme.pk, by=owner)
-    acme.account.refresh_from_db()
-    assert acme.account.closed_at is not None

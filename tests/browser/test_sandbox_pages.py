@@ -58,7 +58,7 @@ def test_the_controls_need_no_javascript(browser: Browser, sandbox):
 
     page.get_by_label("The next calls that create").select_option("Checkout Sessions")
     page.get_by_label("will").select_option("Do the work and lose the reply")
-    page.get_by_label("Times").fill("2")
+    page.get_by_role("region", name="Faults").get_by_label("Times").fill("2")
     page.get_by_role("button", name="Order the fault").click()
     expect(status).to_have_text(
         "Ordered: Checkout Sessions (POST) will do the work and lose the reply, 2 times."

@@ -48,7 +48,7 @@ def test_an_answer_tells_its_version_and_request(sandbox, api):
     "ask",
     [
         lambda v1: v1.payouts.create({"amount": 500, "currency": "usd"}),
-        lambda v1: v1.payment_intents.create({"amount": 500, "currency": "usd"}),
+        lambda v1: v1.payment_intents.capture("pi_x"),
         lambda v1: v1.subscriptions.create({"customer": "cus_x"}),
         lambda v1: v1.customers.search({"query": "email:'ada@example.com'"}),
         lambda v1: v1.customers.create({"email": "ada@example.com", "balance": 500}),
