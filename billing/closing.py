@@ -43,6 +43,10 @@ class CreditsHeld(Exception):
     """Credits of the organisation are held for work that is not done yet."""
 
 
+class BeingHandedOut(Exception):
+    """What the organisation has bought for many is not with all of them yet."""
+
+
 class PaymentUnderWay(Exception):
     """A payment of the user's is not confirmed yet: its credits would come to a closed account."""
 
@@ -68,8 +72,8 @@ def close_account(user: User) -> None:
 def close_organisation(organisation_id: int, *, by: User) -> None:
     """Close an organisation's account, by an owner; its members are none from then on.
 
-    Raises `UnknownOrganisation`, `NotAllowed`, `CreditsOwed`, `CreditsHeld`, and what
-    `close_account` does.
+    Raises `UnknownOrganisation`, `NotAllowed`, `CreditsOwed`, `CreditsHeld`, `BeingHandedOut`, and
+    what `close_account` does.
     """
     membership = organisations.membership_of(by, organisation_id)
     if not membership.is_owner:
@@ -79,12 +83,15 @@ def close_organisation(organisation_id: int, *, by: User) -> None:
 
 
 def _check_settled(account: User) -> None:
-    """Raise `CreditsOwed`, `CreditsHeld`."""
+    """Raise `CreditsOwed`, `CreditsHeld`, `BeingHandedOut`."""
     standing = ledger.standing(account)
     if standing.owed:
         raise CreditsOwed
     if standing.held:
         raise CreditsHeld
+    delivering = BulkPurchase.objects.filter(status=BulkPurchase.Status.DELIVERING)
+    if delivering.filter(organisation=account.pk).exists():
+        raise BeingHandedOut
 
 
 # --- At Stripe ----------------------------------------------------------------------------------

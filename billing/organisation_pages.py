@@ -490,6 +490,10 @@ CLOSING_PROBLEMS: Final = {
         "Some of its credits are reserved for work that is being done. Nothing was closed; please "
         "come back when it is done, at most a day from now."
     ),
+    closing.BeingHandedOut: gettext_lazy(
+        "What it has bought for many is still being handed out. Nothing was closed; please come "
+        "back in some minutes."
+    ),
 }
 
 

@@ -292,6 +292,18 @@ def test_whoever_is_gone_by_then_is_told_of(acme):
     assert (ledger.balance_of(ann), ledger.balance_of(acme.account)) == (10, 20)
 
 
+def test_an_organisation_is_not_closed_over_what_it_has_paid_to_hand_out(acme):
+    paid(acme, [Line(1, 10, "x@example.com")])
+    with pytest.raises(BeingHandedOut):
+        close_organisation(acme.pk, by=acme.made_by)
+    acme.account.refresh_from_db()
+    assert acme.account.closed_at is None
+    assert deliver_all() == 1
+    assert Gift.objects.get().recipient == "x@example.com"
+    close_organisation(acme.pk, by=acme.made_by)
+    assert Gift.objects.get().status == "cancelled"
+
+
 def test_who_closes_the_account_is_off_the_lists(acme):
     ann = somebody("ann")
     other = EmailAddress.objects.create(user=ann, email="Ann@Other.example", verified=False)
