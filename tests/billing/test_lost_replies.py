@@ -24,7 +24,7 @@ from tests.stripe_events import post
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
-EVERY = 1 if os.environ.get("PAYMENTS_SOAK") == "long" else 3
+EVERY = 1 if os.environ.get("PAYMENTS_SOAK") == "long" else 5
 """Which of the calls lose their answer twice; once, it is each that does something."""
 
 TRIED_AGAIN = 3

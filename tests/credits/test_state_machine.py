@@ -420,7 +420,7 @@ def test_the_ledger_agrees_with_its_model(part):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25,
+            max_examples=25 if LONG else 16,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),
