@@ -89,10 +89,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker) -> Iterator[None]:
     A web server or a thread that was ended in the middle of something may have left a connection.
     """
     yield
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("""
-            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid()""")
+    with django_db_blocker.unblock():
+        connection.close()  # the last test may have had it ended
+        with connection.cursor() as cursor:
+            cursor.execute("""
+                SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()""")
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,8 @@ def pseudo(monkeypatch) -> Iterator[Pseudo]:
 def _forget_texts() -> None:
     """What is kept of a language's texts: it is another language now."""
     caches["texts"].clear()
-    history._kinds.cache_clear()
+    for kept in (history._kinds, history._day, history._time):
+        kept.cache_clear()
 
 
 @pytest.fixture
