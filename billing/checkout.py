@@ -410,6 +410,6 @@ def _session_params(purchase: Purchase, customer_id: str) -> "SessionCreateParam
 
 
 def _cancel_url(purchase: Purchase, shop: Mapping[str, str]) -> str:
-    bulk = BulkPurchase.objects.filter(purchase=purchase).first()
+    bulk = _bulk_of(purchase)
     path = bulk.get_absolute_url() if bulk else f"{reverse('buy')}?{urlencode(shop)}"
     return f"{settings.BASE_URL}{path}"
